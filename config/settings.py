@@ -1,0 +1,240 @@
+"""All settings, read from top to bottom. Every variable of the environment is named in README.md."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from config.env import BASE_DIR, env, read_env_file, required
+
+read_env_file()
+
+# --- What this process is -----------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = required("SECRET_KEY", why="Set it to 50 or more random characters; all processes share it.")
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000" if DEBUG else "").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+ALLOWED_HOSTS = env.list(
+    "ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [_public.hostname or ""]
+)
+LOOPBACK = _public.hostname in {"localhost", "127.0.0.1", "::1"}
+SECURE = _public.scheme == "https"
+
+if not DEBUG and not _public.hostname:
+    message = "PUBLIC_URL is not set. Set it to the address under which this installation is reached, like https://shop.example."
+    raise ImproperlyConfigured(message)
+if not SECURE and not LOOPBACK:
+    message = f"PUBLIC_URL is {PUBLIC_URL}: plain http is for loopback addresses only. Use https."
+    raise ImproperlyConfigured(message)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "pgtrigger",
+    "procrastinate.contrib.django",
+    "django_prometheus",
+    "config.apps.ConfigConfig",
+    "entitlements.apps.EntitlementsConfig",
+    "payments.apps.PaymentsConfig",
+    "telegram_bot.apps.TelegramBotConfig",
+]
+
+MIDDLEWARE = [
+    # First of all, so that nothing can come between a payment and its recording.
+    "telegram_bot.middleware.WebhookFirst",
+    "config.logging.RequestLog",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database: PostgreSQL, and the limits of reliability that nest below Telegram's ten seconds --------------------
+
+DB_PREPARE = env.bool("DB_PREPARE", default=True)
+_database_url = required(
+    "DATABASE_URL",
+    why="Point it at a PostgreSQL of 14 or later: postgres://user:password@host:5432/name. "
+    "Only development (DEBUG=true) starts a private server of its own.",
+)
+_database: dict[str, Any] = {
+    **env.db_url_config(_database_url),
+    "ENGINE": "django.db.backends.postgresql",
+    "CONN_MAX_AGE": 0,
+    "DISABLE_SERVER_SIDE_CURSORS": not DB_PREPARE,
+}
+_database["OPTIONS"] = {
+    **_database.get("OPTIONS", {}),
+    "connect_timeout": 2,
+    "application_name": "starledger",
+    "server_side_binding": DB_PREPARE,
+    "prepare_threshold": 2 if DB_PREPARE else None,
+    "options": "-c lock_timeout=3s -c statement_timeout=5s -c idle_in_transaction_session_timeout=10s",
+    "pool": {
+        "min_size": 1,
+        "max_size": env.int("DB_POOL_SIZE", default=16),
+        "timeout": 2,
+        "reconnect_timeout": 15,
+    },
+}
+DATABASES = {"default": _database}
+WORKER_DATABASE_URL = env.str("WORKER_DATABASE_URL", default=_database_url)
+
+# --- Telegram -----------------------------------------------------------------------------------------------------
+
+_LOCAL_TELEGRAM_TOKEN = "100000001:local-telegram-takes-any-token-of-this-form"  # noqa: S105 - opens nothing
+TELEGRAM_BOT_TOKEN = env.str("TELEGRAM_BOT_TOKEN", default=_LOCAL_TELEGRAM_TOKEN if DEBUG else "")
+TELEGRAM_IS_LOCAL = TELEGRAM_BOT_TOKEN == _LOCAL_TELEGRAM_TOKEN
+TELEGRAM_API_BASE_URL = env.str(
+    "TELEGRAM_API_BASE_URL", default="http://127.0.0.1:8081" if TELEGRAM_IS_LOCAL else "https://api.telegram.org"
+).rstrip("/")
+TELEGRAM_BOT_ID = int(TELEGRAM_BOT_TOKEN.partition(":")[0] or 0)
+TELEGRAM_WEBHOOK_URL = env.str("TELEGRAM_WEBHOOK_URL", default=f"{PUBLIC_URL}/api/v1/telegram/webhook")
+TELEGRAM_WEBHOOK_SECRETS = env.list("TELEGRAM_WEBHOOK_SECRET", default=[])
+TELEGRAM_PAYMENT_PROVIDER_TOKEN = env.str("TELEGRAM_PAYMENT_PROVIDER_TOKEN", default="")
+TELEGRAM_PAYMENT_CURRENCY = env.str("TELEGRAM_PAYMENT_CURRENCY", default="GBP")
+TELEGRAM_PAYMENT_ENABLED = env.bool("TELEGRAM_PAYMENT_ENABLED", default=True)
+TELEGRAM_IP_ALLOWLIST = env.list("TELEGRAM_IP_ALLOWLIST", default=[])
+
+# --- Payments -----------------------------------------------------------------------------------------------------
+
+INVOICE_LIFETIME = timedelta(hours=1)
+# Telegram's side of the payment channels, named by path so that payments need not import telegram_bot.
+PAYMENTS_TELEGRAM_GATEWAY = "telegram_bot.gateway.gateway"
+
+# --- Sign-in ------------------------------------------------------------------------------------------------------
+
+JWT_SIGNING_KEY = required("JWT_SIGNING_KEY", why="Set it to 32 or more random bytes; it signs the buyers' tokens.")
+JWT_ISSUER = env.str("JWT_ISSUER", default="starledger")
+JWT_AUDIENCE = env.str("JWT_AUDIENCE", default="starledger")
+JWT_ALGORITHMS = env.list("JWT_ALGORITHMS", default=["HS256"])
+JWT_JWKS_URL = env.str("JWT_JWKS_URL", default="")
+JWT_JWKS_ISSUER = env.str("JWT_JWKS_ISSUER", default="")
+
+if len(JWT_SIGNING_KEY.encode()) < 32:
+    message = "JWT_SIGNING_KEY is shorter than 32 bytes. Use 32 or more random bytes."
+    raise ImproperlyConfigured(message)
+
+REDIS_URL = env.str("REDIS_URL", default="")
+
+# --- API ----------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["config.api.permissions.NobodyByDefault"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.api.parsers.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "config.api.schema.ProblemAwareSchema",
+    "EXCEPTION_HANDLER": "config.api.problems.problem_response",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Starledger",
+    "DESCRIPTION": "Sell inside Telegram: invoices, payments recorded exactly once, and who may use what.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# --- Words and times ----------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("ru", _("Russian"))]
+LOCALE_PATHS = [BASE_DIR / "telegram_bot" / "locale"]
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# --- Pages --------------------------------------------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = False  # Telegram counts a redirect as a failure; the proxy redirects people.
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    },
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+# --- What operators see -------------------------------------------------------------------------------------------
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+LOGGING_CONFIG = "config.logging.configure"
+LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
+
+# --- Jobs ---------------------------------------------------------------------------------------------------------
+
+PROCRASTINATE_ON_APP_READY = "config.jobs.on_app_ready"
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
+
+# Derived keys: one secret, several purposes, none of them the secret itself.
+PAYLOAD_KEY = hashlib.blake2b(b"invoice payloads", key=SECRET_KEY.encode()[:64], digest_size=32).digest()

@@ -1,0 +1,219 @@
+"""Whom access belongs to, the facts that gave it, and what they amount to."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import ClassVar, Self
+
+import pgtrigger
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Cast, Now
+
+from entitlements.periods import Access
+
+ENTITLEMENT_CODE = re.compile(r"^[a-z0-9_]{1,50}$")
+
+
+class UserIdOrigin(models.TextChoices):
+    """Who gave a customer the `user_id`: we, from the Telegram id, or the host whose token named him."""
+
+    OURS = "ours", "assigned by us"
+    HOST = "host", "assigned by the host"
+
+
+class CustomerQuerySet(models.QuerySet["Customer"]):
+    def locked(self) -> Self:
+        """Lock the customers, which is the first lock of every operation on them: customer → payment → entitlement."""
+        return self.order_by("pk").select_for_update(no_key=True)
+
+
+class Customer(models.Model):
+    """A buyer, known by a `user_id`, by a Telegram account, or by both. Never deleted while money refers to him."""
+
+    user_id = models.CharField(max_length=255, unique=True)
+    user_id_origin = models.CharField(max_length=4, choices=UserIdOrigin, default=UserIdOrigin.OURS)
+    telegram_user_id = models.BigIntegerField(null=True, blank=True, unique=True)
+    display_name = models.TextField(blank=True, default="")
+    username = models.TextField(blank=True, default="")
+    language_code = models.CharField(max_length=16, blank=True, default="")
+    blocked_at = models.DateTimeField(null=True, blank=True, help_text="Set: may neither buy nor sign in.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = CustomerQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(name="customer_user_id_not_empty", condition=~Q(user_id="")),
+            models.CheckConstraint(name="customer_telegram_user_id_positive", condition=Q(telegram_user_id__gt=0)),
+            models.CheckConstraint(
+                name="customer_user_id_of_ours_is_the_telegram_id",
+                condition=Q(user_id_origin=UserIdOrigin.HOST)
+                | Q(
+                    user_id=Cast(F("telegram_user_id"), models.CharField(max_length=255)),
+                    telegram_user_id__isnull=False,
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name or self.user_id
+
+
+class GrantQuerySet(models.QuerySet["Grant"]):
+    def in_order(self) -> Self:
+        """In the order of the fold: by the time of the purchase, then as they were recorded."""
+        return self.order_by("granted_at", "pk")
+
+
+class Grant(models.Model):
+    """A fact: this customer was given this entitlement, by this source, from this moment, for this long.
+
+    `duration` set: a period stacked on what he has; `ends_at` set: a fixed end; neither: for life.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="grants")
+    entitlement = models.CharField(max_length=50)
+    plan_code = models.CharField(max_length=50, blank=True, default="")
+    features = models.JSONField(default=dict, blank=True)
+    source = models.TextField(help_text="Like telegram_stars:<charge id> or staff:<id>.")
+    granted_at = models.DateTimeField()
+    duration = models.DurationField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_reason = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = GrantQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="grant_once_per_source", fields=["source", "entitlement"]),
+            models.CheckConstraint(
+                name="grant_one_kind_of_end", condition=Q(duration__isnull=True) | Q(ends_at__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="grant_duration_positive",
+                condition=Q(duration__isnull=True) | Q(duration__gt=models.Value("0 s", models.DurationField())),
+            ),
+            models.CheckConstraint(
+                name="grant_revoked_with_reason", condition=Q(revoked_at__isnull=True) | ~Q(revoked_reason="")
+            ),
+        ]
+        indexes: ClassVar = [models.Index(name="grant_by_customer", fields=["customer", "entitlement"])]
+        triggers: ClassVar = [
+            pgtrigger.ReadOnly(name="grant_facts_stay", exclude=["revoked_at", "revoked_reason"]),
+            pgtrigger.Protect(
+                name="grant_revoked_once",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "OLD.revoked_at IS NOT NULL AND (OLD.revoked_at, OLD.revoked_reason)"
+                    " IS DISTINCT FROM (NEW.revoked_at, NEW.revoked_reason)"
+                ),
+            ),
+            pgtrigger.Protect(name="grant_never_deleted", operation=pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.entitlement} by {self.source}"
+
+
+class EntitlementQuerySet(models.QuerySet["Entitlement"]):
+    def active_at(self, now: datetime) -> Self:
+        return self.filter(Q(active_until__isnull=True) | Q(active_until__gt=now))
+
+
+class Entitlement(models.Model):
+    """What a customer's grants of one code amount to. A cache: always equal to their fold, moved in the same transaction."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="entitlements")
+    code = models.CharField(max_length=50)
+    active_until = models.DateTimeField(null=True, blank=True, help_text="Empty: for life.")
+    latest_grant_at = models.DateTimeField(
+        help_text="A grant not older than this is appended; an older one is folded in."
+    )
+    version = models.BigIntegerField(default=1, help_text="Grows with each grant and revocation.")
+
+    objects = EntitlementQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="entitlement_once_per_customer", fields=["customer", "code"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} of {self.customer_id}"
+
+    @property
+    def access(self) -> Access:
+        return Access(ends_at=self.active_until)
+
+
+class Scope(models.TextChoices):
+    """What a program with an API key may do."""
+
+    ENTITLEMENTS_READ = "entitlements:read"
+    PAYMENTS_READ = "payments:read"
+    PAYMENTS_INGEST = "payments:ingest"
+    PAYMENTS_VALIDATE = "payments:validate"
+    REFUNDS_WRITE = "refunds:write"
+    REVENUE_READ = "revenue:read"
+
+
+class ApiClient(models.Model):
+    """A program that holds an API key `<prefix>.<secret>`; of the secret only a hash is stored."""
+
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=8, unique=True, editable=False)
+    secret_hash = models.BinaryField(max_length=32, editable=False, help_text="SHA-256 of a secret of 256 random bits.")
+    scopes = ArrayField(models.CharField(max_length=30, choices=Scope))
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: no limit.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(name="api_client_prefix", condition=Q(prefix__regex=r"^[a-z0-9]{8}$")),
+            models.CheckConstraint(
+                name="api_client_scopes_known", condition=Q(scopes__contained_by=list(Scope.values), scopes__len__gt=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix})"
+
+
+class IdempotencyKey(models.Model):
+    """An answered request, so that its repetition is answered alike: per caller and path, kept for 24 hours."""
+
+    caller = models.CharField(max_length=300)
+    path = models.CharField(max_length=300)
+    key = models.CharField(max_length=255)
+    body_digest = models.BinaryField(max_length=32)
+    status = models.PositiveSmallIntegerField(null=True, help_text="Empty while the first request is still at work.")
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="idempotency_key_once", fields=["caller", "path", "key"]),
+        ]
+        indexes: ClassVar = [models.Index(name="idempotency_key_by_age", fields=["created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.key}"
+
+
+class RateLimit(models.Model):
+    """The moments of the attempts of one subject within the last window; moved by one statement of config.api.ratelimit."""
+
+    subject = models.CharField(max_length=300, primary_key=True)
+    attempts = ArrayField(models.DateTimeField(), default=list)
+    updated_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    def __str__(self) -> str:
+        return self.subject

@@ -1,0 +1,85 @@
+"""Time of access: the pure fold of grants into one end.
+
+Nothing here reads a clock or a database; `now` and the grants are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Access until a moment that is no longer part of it; `None` means for life."""
+
+    ends_at: datetime | None
+
+    def active_at(self, now: datetime) -> bool:
+        return self.ends_at is None or now < self.ends_at
+
+    def reaches_beyond(self, other: Access) -> bool:
+        """Whether this ends later; a life reaches beyond everything but another life."""
+        return other.ends_at is not None and (self.ends_at is None or self.ends_at > other.ends_at)
+
+    def extended_by(self, grant: Period) -> Access:
+        """The access after one more grant: periods stack, a fixed end only moves forward, a life stays one."""
+        if self.ends_at is None:
+            return self
+        if grant.duration is not None:
+            return Access(max(self.ends_at, grant.granted_at) + grant.duration)
+        if grant.ends_at is not None:
+            return Access(max(self.ends_at, grant.ends_at))
+        return Access(None)
+
+
+class Period(Protocol):
+    """What the fold needs of a grant."""
+
+    @property
+    def granted_at(self) -> datetime: ...
+    @property
+    def duration(self) -> timedelta | None: ...
+    @property
+    def ends_at(self) -> datetime | None: ...
+    @property
+    def revoked_at(self) -> datetime | None: ...
+
+
+P = TypeVar("P", bound=Period)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[P]):
+    """One grant in the fold and the access after it."""
+
+    grant: P
+    access: Access
+
+
+def fold(grants: Iterable[P]) -> list[Step[P]]:
+    """Each grant with the access after it, for grants in order of granted_at, then id.
+
+    A revoked grant changes nothing, as if it had never been: the access before the first grant is the empty
+    one, over at the very moment that grant was made.
+    """
+    steps: list[Step[P]] = []
+    access: Access | None = None
+    for grant in grants:
+        access = access or Access(grant.granted_at)
+        if grant.revoked_at is None:
+            access = access.extended_by(grant)
+        steps.append(Step(grant, access))
+    return steps
+
+
+def furthest(grants: Iterable[P]) -> P | None:
+    """The surviving grant that reaches furthest: one for life first, then the one that last moved the end."""
+    best: P | None = None
+    reached: Access | None = None
+    for step in fold(grants):
+        if step.grant.revoked_at is None and (reached is None or step.access.reaches_beyond(reached)):
+            best, reached = step.grant, step.access
+    return best

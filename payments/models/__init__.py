@@ -1,0 +1,39 @@
+"""The catalogue, the quotes made from it, the ledger, and what is owed because of it."""
+
+from payments.models.catalogue import PaymentMethod, Plan, Price, WhenActive
+from payments.models.invoices import CheckoutDecision, Invoice, InvoiceStatus
+from payments.models.ledger import (
+    EventStatus,
+    EventType,
+    Hold,
+    HoldReason,
+    Origin,
+    PaymentEvent,
+    ProviderRecord,
+    Resolution,
+)
+from payments.models.notices import Notice, NoticeKind
+from payments.models.tallies import Tally, TallyResult, TallyUpTo
+
+__all__ = [
+    "CheckoutDecision",
+    "EventStatus",
+    "EventType",
+    "Hold",
+    "HoldReason",
+    "Invoice",
+    "InvoiceStatus",
+    "Notice",
+    "NoticeKind",
+    "Origin",
+    "PaymentEvent",
+    "PaymentMethod",
+    "Plan",
+    "Price",
+    "ProviderRecord",
+    "Resolution",
+    "Tally",
+    "TallyResult",
+    "TallyUpTo",
+    "WhenActive",
+]

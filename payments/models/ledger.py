@@ -1,0 +1,233 @@
+"""The ledger of payment events, what the providers said, and what waits for a person's decision."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import pgtrigger
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from entitlements.models import Customer
+from payments.identifiers import uuid7
+from payments.models.catalogue import PaymentMethod, Plan
+from payments.models.invoices import Invoice
+from payments.money import Money
+
+
+class EventType(models.TextChoices):
+    """A method and what happened by it. Together with the provider's id it is the key of an event."""
+
+    STARS_PAYMENT = "telegram_stars.successful_payment", "Stars paid"
+    STARS_REFUND = "telegram_stars.refunded_payment", "Stars refunded"
+    PROVIDER_PAYMENT = "telegram_provider.successful_payment", "card paid"
+    PROVIDER_REFUND = "telegram_provider.refunded_payment", "card refunded"
+
+    @classmethod
+    def payment_by(cls, method: PaymentMethod) -> EventType:
+        return cls(f"{method.value}.successful_payment")
+
+    @classmethod
+    def refund_by(cls, method: PaymentMethod) -> EventType:
+        return cls(f"{method.value}.refunded_payment")
+
+
+PAYMENTS = (EventType.STARS_PAYMENT, EventType.PROVIDER_PAYMENT)
+REFUNDS = (EventType.STARS_REFUND, EventType.PROVIDER_REFUND)
+
+
+class EventStatus(models.TextChoices):
+    """As it was when the event was recorded; what became of a held one is in its hold."""
+
+    PROCESSED = "processed", "processed"
+    HELD = "held", "held"
+
+
+class Origin(models.TextChoices):
+    """How we learnt of an event."""
+
+    WEBHOOK = "webhook", "webhook"
+    API = "api", "API"
+    RECONCILIATION = "reconciliation", "reconciliation"
+    STAFF = "staff", "staff"
+
+
+class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
+    def payments(self) -> Self:
+        return self.filter(event_type__in=PAYMENTS)
+
+    def refunds(self) -> Self:
+        return self.filter(event_type__in=REFUNDS)
+
+    def newest_first(self) -> Self:
+        return self.order_by("-occurred_at", "-pk")
+
+    def with_refund(self) -> Self:
+        """Each payment with `refunded_at`: the time of its refund, or None."""
+        refund = PaymentEvent.objects.refunds().filter(
+            payment_method=OuterRef("payment_method"), event_id=OuterRef("event_id"), refund_of=OuterRef("pk")
+        )
+        return self.annotate(refunded_at=models.Subquery(refund.values("occurred_at")[:1]))
+
+    def not_refunded(self) -> Self:
+        return self.exclude(Exists(PaymentEvent.objects.refunds().filter(refund_of=OuterRef("pk"))))
+
+
+class PaymentEvent(models.Model):
+    """One event of money, recorded once and never changed: a payment received or given back.
+
+    `event_id` is the provider's charge id: opaque, case-sensitive, never trimmed.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    event_id = models.TextField()
+    event_type = models.CharField(max_length=40, choices=EventType)
+    payment_method = models.CharField(max_length=20, choices=PaymentMethod)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="payment_events", db_index=False)
+    invoice = models.ForeignKey(
+        Invoice, on_delete=models.PROTECT, null=True, related_name="payment_events", db_index=False
+    )
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, null=True, related_name="payment_events", db_index=False)
+    amount = models.BigIntegerField(help_text="In the currency's smallest unit.")
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=9, choices=EventStatus)
+    origin = models.CharField(max_length=14, choices=Origin)
+    occurred_at = models.DateTimeField(help_text="When the provider says it happened, never later than received_at.")
+    received_at = models.DateTimeField(help_text="When we recorded it, by the database's clock.")
+    provider_charge_id = models.TextField(blank=True, default="", help_text="The payment provider's own id, for fiat.")
+    reference = models.TextField(blank=True, default="", help_text="The payload or the sender's own reference.")
+    period_ends_at = models.DateTimeField(null=True, help_text="The end that a subscription's payment bought.")
+    refund_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="refunds", db_index=False)
+
+    objects = PaymentEventQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="payment_event_once", fields=["event_id", "event_type"]),
+            models.CheckConstraint(name="payment_event_amount_positive", condition=Q(amount__gt=0)),
+            models.CheckConstraint(name="payment_event_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")),
+            models.CheckConstraint(name="payment_event_has_an_id", condition=~Q(event_id="")),
+            models.CheckConstraint(
+                name="payment_event_type_of_its_method",
+                condition=Q(event_type__startswith=models.F("payment_method")) & Q(event_type__in=EventType.values),
+            ),
+            models.CheckConstraint(
+                name="payment_event_only_refunds_refund",
+                condition=Q(refund_of__isnull=True) | Q(event_type__in=REFUNDS),
+            ),
+            models.CheckConstraint(
+                name="payment_event_not_before_it_happened", condition=Q(occurred_at__lte=models.F("received_at"))
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(name="payment_event_of_customer", fields=["customer", "occurred_at"]),
+            models.Index(name="payment_event_by_receipt", fields=["received_at"]),
+            models.Index(name="payment_event_of_invoice", fields=["invoice"], condition=Q(invoice__isnull=False)),
+            models.Index(name="payment_event_refund_of", fields=["refund_of"], condition=Q(refund_of__isnull=False)),
+        ]
+        triggers: ClassVar = [
+            pgtrigger.Protect(name="ledger_is_append_only", operation=pgtrigger.Update | pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_event_type_display()}: {self.money}"
+
+    @property
+    def money(self) -> Money:
+        return Money(self.amount, self.currency)
+
+    @property
+    def source(self) -> str:
+        """The source of the grant that this payment gave."""
+        return f"{self.payment_method}:{self.event_id}"
+
+
+class ProviderRecord(models.Model):
+    """What the provider sent for an event, whole. Erasing a customer may blank it; the ledger keeps ids and amounts."""
+
+    event = models.OneToOneField(
+        PaymentEvent, on_delete=models.PROTECT, primary_key=True, related_name="provider_record"
+    )
+    body = models.BinaryField(help_text="JSON, as bytes: a genuine answer may hold what text columns cannot.")
+
+    def __str__(self) -> str:
+        return f"answer for {self.event_id}"
+
+
+class HoldReason(models.TextChoices):
+    UNKNOWN_PAYLOAD = "unknown_payload", "its payload is not one of our invoices"
+    FOREIGN_PAYER = "foreign_payer", "somebody else paid the invoice"
+    AMOUNT_MISMATCH = "amount_mismatch", "the amount is not the invoice's"
+    CURRENCY_MISMATCH = "currency_mismatch", "the currency is not the invoice's"
+    METHOD_MISMATCH = "method_mismatch", "it was paid by another method than quoted"
+    PLAN_MISMATCH = "plan_mismatch", "the plan is not the invoice's"
+    UNKNOWN_PLAN = "unknown_plan", "the plan is not in the catalogue"
+    CUSTOMER_BLOCKED = "customer_blocked", "the customer is blocked"
+    BOUGHT_TWICE = "bought_twice", "the customer had it already"
+    UNKNOWN_PAYMENT = "unknown_payment", "a refund of a payment not known yet"
+    FOREIGN_REFUND = "foreign_refund", "a refund that names another customer than the payment"
+    REFUND_MISMATCH = "refund_mismatch", "a refund of another amount than was paid"
+    UNREADABLE = "unreadable", "its amount, currency or id cannot be read"
+
+
+class Resolution(models.TextChoices):
+    GRANTED = "granted", "access granted"
+    REFUNDED = "refunded", "refunded"
+    DISMISSED = "dismissed", "dismissed"
+    APPLIED = "applied", "applied when its payment arrived"
+
+
+class HoldQuerySet(models.QuerySet["Hold"]):
+    def unresolved(self) -> Self:
+        return self.filter(resolution="")
+
+
+class Hold(models.Model):
+    """Money that was taken but not acted upon, with the reason, until a person (or the missing event) resolves it."""
+
+    event = models.OneToOneField(PaymentEvent, on_delete=models.PROTECT, null=True, related_name="hold")
+    evidence = models.BinaryField(null=True, help_text="The bytes of what could not become an event.")
+    evidence_digest = models.BinaryField(max_length=32, null=True, unique=True)
+    reason = models.CharField(max_length=20, choices=HoldReason)
+    detail = models.TextField(blank=True, default="", help_text="What was expected and what came.")
+    held_at = models.DateTimeField(db_default=Now())
+    resolution = models.CharField(max_length=9, choices=Resolution, blank=True, default="")
+    resolved_at = models.DateTimeField(null=True)
+    resolved_by = models.TextField(blank=True, default="", help_text="staff:<id>, or what resolved it by itself.")
+    resolved_why = models.TextField(blank=True, default="")
+
+    objects = HoldQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="hold_of_an_event_or_of_bytes",
+                condition=Q(event__isnull=False, evidence__isnull=True, evidence_digest__isnull=True)
+                | Q(event__isnull=True, evidence_digest__isnull=False, reason=HoldReason.UNREADABLE),
+            ),
+            models.CheckConstraint(
+                name="hold_resolved_by_somebody",
+                condition=Q(resolution="", resolved_at__isnull=True)
+                | (~Q(resolution="") & Q(resolved_at__isnull=False) & ~Q(resolved_by="")),
+            ),
+        ]
+        indexes: ClassVar = [models.Index(name="hold_unresolved", fields=["held_at"], condition=Q(resolution=""))]
+        triggers: ClassVar = [
+            pgtrigger.ReadOnly(
+                name="hold_facts_stay",
+                exclude=["evidence", "resolution", "resolved_at", "resolved_by", "resolved_why"],
+            ),
+            pgtrigger.Protect(
+                name="hold_resolved_once",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "OLD.resolution <> '' AND (OLD.resolution, OLD.resolved_at, OLD.resolved_by, OLD.resolved_why)"
+                    " IS DISTINCT FROM (NEW.resolution, NEW.resolved_at, NEW.resolved_by, NEW.resolved_why)"
+                ),
+            ),
+            pgtrigger.Protect(name="hold_never_deleted", operation=pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_reason_display()

@@ -1,0 +1,54 @@
+"""The outbox: messages owed to buyers because of an event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from payments.models.ledger import PaymentEvent
+
+
+class NoticeKind(models.TextChoices):
+    PAYMENT_CONFIRMED = "payment_confirmed", "payment received, access given"
+    PAYMENT_HELD = "payment_held", "payment received, being looked at"
+    REFUNDED = "refunded", "payment given back"
+
+
+class NoticeQuerySet(models.QuerySet["Notice"]):
+    def owed(self) -> Self:
+        return self.filter(sent_at__isnull=True, given_up_at__isnull=True)
+
+    def due_at(self, now: datetime) -> Self:
+        return self.owed().filter(next_attempt_at__lte=now).order_by("next_attempt_at", "pk")
+
+
+class Notice(models.Model):
+    """One message owed for one event; written with it, rendered and sent by telegram_bot, sent once."""
+
+    kind = models.CharField(max_length=20, choices=NoticeKind)
+    event = models.ForeignKey(PaymentEvent, on_delete=models.PROTECT, related_name="notices", db_index=False)
+    created_at = models.DateTimeField(db_default=Now())
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    sent_at = models.DateTimeField(null=True)
+    given_up_at = models.DateTimeField(null=True, help_text="Set when it can never be sent, as to one who left.")
+    error = models.TextField(blank=True, default="", db_default="")
+
+    objects = NoticeQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(name="notice_once", fields=["event", "kind"])]
+        indexes: ClassVar = [
+            models.Index(
+                name="notice_owed",
+                fields=["next_attempt_at"],
+                condition=Q(sent_at__isnull=True, given_up_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_kind_display()

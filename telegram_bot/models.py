@@ -1,0 +1,59 @@
+"""The inbox of updates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class UpdateStatus(models.TextChoices):
+    PENDING = "pending", "to be processed"
+    DONE = "done", "done"
+    QUARANTINED = "quarantined", "not understood"
+    DEAD = "dead", "given up"
+
+
+class IncomingUpdateQuerySet(models.QuerySet["IncomingUpdate"]):
+    def due_at(self, now: datetime) -> Self:
+        return self.filter(status=UpdateStatus.PENDING, next_attempt_at__lte=now).order_by("next_attempt_at", "pk")
+
+
+class IncomingUpdate(models.Model):
+    """One update as Telegram sent it, as bytes, stored before anything is done about it.
+
+    Telegram re-randomises its ids after a week of silence, so another body under a known id is another update.
+    """
+
+    bot_id = models.BigIntegerField()
+    update_id = models.BigIntegerField(null=True, help_text="Empty when the body could not be read.")
+    digest = models.BinaryField(max_length=32, help_text="SHA-256 of the body.")
+    kind = models.CharField(max_length=30, help_text="The name of the update's field, like message; or unreadable.")
+    body = models.BinaryField(help_text="Blanked 90 days after it is done.")
+    received_at = models.DateTimeField(db_default=Now())
+    status = models.CharField(max_length=11, choices=UpdateStatus)
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    error = models.TextField(blank=True, default="", db_default="")
+    done_at = models.DateTimeField(null=True)
+
+    objects = IncomingUpdateQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="update_once", fields=["bot_id", "update_id", "digest"]),
+            models.UniqueConstraint(
+                name="unreadable_update_once", fields=["bot_id", "digest"], condition=Q(update_id__isnull=True)
+            ),
+            models.CheckConstraint(name="update_status", condition=Q(status__in=UpdateStatus.values)),
+        ]
+        indexes: ClassVar = [
+            models.Index(name="update_pending", fields=["next_attempt_at"], condition=Q(status=UpdateStatus.PENDING)),
+            models.Index(name="update_dead", fields=["received_at"], condition=Q(status=UpdateStatus.DEAD)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.update_id}"
