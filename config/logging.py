@@ -1,0 +1,270 @@
+"""Logs: one line per event, as JSON or for the console, without secrets and without a way to forge a line."""
+
+import json
+import logging
+import re
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
+
+EventDict = MutableMapping[str, Any]
+
+# Libraries that say more than we want to know. At INFO httpx writes the bot's token with each address it calls.
+QUIET = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "telegram": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "psycopg": logging.WARNING,
+    "django.db.backends": logging.WARNING,  # statements and their parameters
+    "django.request": logging.ERROR,  # RequestLog has told of every 4xx
+    "procrastinate.periodic": logging.WARNING,
+}
+
+
+def configure(config: dict[str, Any]) -> None:
+    """Set up structlog and the standard library's logging alike.
+
+    :param config: `level` (a name), `format` (`json` or `console`), `sentry_dsn` (empty: no Sentry)
+    """
+    redact = Redactor(configured_secrets())
+    shared: list[structlog.typing.Processor] = [
+        merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last = [*RENDERERS[config["format"]], redact.line]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(config["level"]),
+        logger_factory=Output,
+        cache_logger_on_first_use=True,
+    )
+    handler = OutputHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(level=config["level"], handlers=[handler], force=True)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(max(level, logging.getLogger().level))
+    logging.captureWarnings(True)
+    sys.excepthook = log_uncaught
+    threading.excepthook = log_uncaught_in_thread
+    if config["sentry_dsn"]:
+        report_to_sentry(config["sentry_dsn"], redact)
+
+
+# --- Where lines go -------------------------------------------------------------------------------------------------
+
+
+def write(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+class Output:
+    """What structlog's loggers write to: standard error, as it is at that moment."""
+
+    def __init__(self, name: str = "starledger") -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        write(line)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class OutputHandler(logging.Handler):
+    """The same place for the standard library's records."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            write(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+# --- How lines look -------------------------------------------------------------------------------------------------
+
+
+def as_json(_logger: object, _method: str, event: EventDict) -> str:
+    """One line of ASCII: whatever is in the values, newlines and terminal escapes are escaped."""
+    head = {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event")}
+    return json.dumps({**head, **event}, default=str)
+
+
+def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Keep a value on its line and a terminal unharmed; a stack trace is ours and keeps its lines."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            lines = value.split("\n") if key in {"exception", "stack"} else [value]
+            event[key] = "\n".join(line if line.isprintable() else repr(line)[1:-1] for line in lines)
+    return event
+
+
+RENDERERS: dict[str, list[structlog.typing.Processor]] = {
+    "json": [structlog.processors.format_exc_info, as_json],
+    "console": [
+        structlog.processors.format_exc_info,
+        escape_controls,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+    ],
+}
+
+
+# --- What must not be in them ---------------------------------------------------------------------------------------
+
+REDACTED = "[redacted]"
+SETTINGS_OF_SECRETS = re.compile(r"(KEY|KEY_FALLBACKS|TOKEN|SECRETS?|PASSWORD|DSN)$")
+SHORTEST_SECRET = 8  # a shorter one would black out ordinary words, and protects nothing
+
+# Each begins with a literal, which the regular expression engine finds quickly; lookbehinds tell what comes before it.
+PATTERNS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        # 123456:AA…, the bot's token, also in /bot123456:AA…/getMe; 123456:TEST:…, a payment provider's
+        (r":(?<=\d{6}:)(?:[A-Za-z0-9_-]{30,}|(?:TEST|LIVE):[A-Za-z0-9:_-]+)", f":{REDACTED}"),
+        (r"%3A(?<=\d{6}%3A)[A-Za-z0-9_-]{30,}", f"%3A{REDACTED}"),
+        # Our API keys: prefix.secret
+        (r"\.(?<=[a-z0-9]{8}\.)[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", f".{REDACTED}"),
+        # JSON Web Tokens
+        (r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?", REDACTED),
+        # Passwords in addresses
+        (r"://([^\s:/@\"'\\]*):[^\s/@\"'\\]+@", rf"://\1:{REDACTED}@"),
+        # The proof in a Mini App's init data
+        (r"(hash(?:=|%3D|\W{1,6}))[0-9a-f]{64}", rf"\1{REDACTED}"),
+        (r"(signature(?:=|%3D|\W{1,6}))[A-Za-z0-9_-]{86}(?:==)?", rf"\1{REDACTED}"),
+        # Headers
+        (r"((?:uthorization|UTHORIZATION)\W{1,6}(?:[A-Za-z-]+ +)?)[^\s\"'\\,}]+", rf"\1{REDACTED}"),
+        (r"((?:Bearer|Api-Key|Basic) )[A-Za-z0-9._~+/=-]{16,}", rf"\1{REDACTED}"),
+        (r"((?:ecret-Token|ECRET_TOKEN|ecret-token)\W{1,6})[A-Za-z0-9_-]{8,}", rf"\1{REDACTED}"),
+        # Connection strings of libpq
+        (r"(password=)[^\s\"'\\]+", rf"\1{REDACTED}"),
+    ]
+]
+
+
+def configured_secrets() -> list[str]:
+    """The values of every setting whose name says that it is secret, and the databases' passwords."""
+    values = [getattr(settings, name) for name in dir(settings) if SETTINGS_OF_SECRETS.search(name)]
+    values += [database.get("PASSWORD") for database in settings.DATABASES.values()]
+    values += [urlsplit(getattr(settings, name, "")).password for name in ("WORKER_DATABASE_URL", "REDIS_URL")]
+    return [secret for value in values for secret in texts(value)]
+
+
+def texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from texts(each)
+
+
+class Redactor:
+    """Takes secrets out of text: those it was given, in every spelling a line may have, and whatever looks like one."""
+
+    def __init__(self, known: list[str]) -> None:
+        spellings = {
+            spelling
+            for secret in known
+            if len(secret) >= SHORTEST_SECRET
+            for spelling in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))
+        }
+        self.known = sorted(spellings, key=len, reverse=True)  # one may be part of another
+
+    def __call__(self, text: str) -> str:
+        for secret in self.known:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        for pattern, replacement in PATTERNS:
+            text = pattern.sub(replacement, text)
+        return text
+
+    def line(self, _logger: object, _method: str, line: str) -> str:
+        """As structlog's last processor."""
+        return self(line)
+
+    def report(self, report: Any, _hint: Any) -> Any:
+        """As Sentry's `before_send`: the same over the whole report."""
+        return json.loads(self(json.dumps(report, default=str)))
+
+
+def report_to_sentry(dsn: str, redact: Redactor) -> None:
+    import sentry_sdk
+
+    sentry_sdk.init(
+        dsn=dsn,
+        send_default_pii=False,
+        include_local_variables=False,
+        max_request_body_size="never",
+        before_send=redact.report,
+        before_send_transaction=redact.report,
+    )
+
+
+# --- What nobody caught ---------------------------------------------------------------------------------------------
+
+
+def log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An exception that ends the process goes the way of all lines, so that secrets in its words are taken out."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger("uncaught").critical(str(error) or kind.__name__, exc_info=(kind, error, trace))
+
+
+def log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value and not issubclass(args.exc_type, SystemExit):
+        log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+# --- Requests -------------------------------------------------------------------------------------------------------
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+log = structlog.get_logger("request")
+
+
+def bind_request_id(request: HttpRequest) -> str:
+    """Give every line of this request its id: the caller's, when it is a plain word, or a new one."""
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
+    request_id = given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    clear_contextvars()
+    bind_contextvars(request_id=request_id)
+    return request_id
+
+
+class RequestLog:
+    """Middleware: one line per request, without its query string, headers and body; its id is in every line of it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        request_id = bind_request_id(request)
+        response = self.get_response(request)
+        response["X-Request-ID"] = request_id
+        log.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        clear_contextvars()
+        return response
