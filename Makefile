@@ -1,0 +1,85 @@
+SHELL := bash
+.SHELLFLAGS := -o errexit -o nounset -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/dev.txt requirements/embedded-db.txt
+PORT ?= 8000
+TELEGRAM_PORT ?= 8081
+ARGS ?=
+
+.PHONY: help install run test lint messages bench forget lock
+
+help: ## say what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+install: $(VENV)/.installed ## make .venv with everything locked in it (PYTHON=… picks the interpreter)
+
+$(VENV)/.installed: $(LOCKS)
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3) ''; do \
+		[ -n "$$python" ] || { echo "Starledger needs Python 3.11 or later; name one with make PYTHON=…" >&2; exit 1; }; \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		echo "Making $(VENV) with $$("$$python" --version)"; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "$$python has no venv module: install it first (Debian: apt-get install python3-venv)." >&2; exit 1; }; \
+		"$$python" -m venv --clear $(VENV); }
+	@if uv=$$(command -v $(BIN)/uv || command -v uv); then \
+		"$$uv" pip install --python $(BIN)/python --require-hashes $(LOCKS:%=-r %); \
+	else \
+		$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes $(LOCKS:%=-r %) | \
+		awk '/^Collecting/ { printf "\r\033[KFetching package %d: %s", ++n, $$2; fflush() } \
+			/^Installing/ { printf "\r\033[KUnpacking %d packages …", n; fflush() } \
+			END { print "" }'; \
+	fi
+	@# Lets pytest and the other tools of the environment find the project's packages from anywhere.
+	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/starledger.pth"
+	@touch $@
+
+.env:
+	@umask 077; $(BIN)/python -c 'import re, secrets, sys; print(re.sub(r"^(SECRET_KEY|JWT_SIGNING_KEY|TELEGRAM_WEBHOOK_SECRET)=$$", lambda name: name[0] + secrets.token_urlsafe(48), sys.stdin.read(), flags=re.M), end="")' \
+		< .env.example > .env.new && mv .env.new .env
+	@echo "Wrote .env with fresh secrets."
+
+run: install ## start everything and print where it is (PORT=… TELEGRAM_PORT=…)
+	@[ -e .env ] || $(MAKE) --no-print-directory .env
+	@exec $(BIN)/python manage.py demo --port $(PORT) --telegram-port $(TELEGRAM_PORT)
+
+test: install ## run every test, two at a time, and say what they cover (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+lint: export ENV_FILE =
+lint: export DEBUG = true
+lint: export SECRET_KEY = only-for-the-linters
+lint: export JWT_SIGNING_KEY = only-for-the-linters-and-32-bytes-long
+lint: install ## check style, types, imports, migrations and compiled texts
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@DATABASE_URL=postgresql:///unused $(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@compiled=$$(mktemp); trap 'rm -f "$$compiled"' EXIT; \
+	for source in $$(git ls-files '*.po'); do \
+		$(BIN)/pybabel --quiet compile --input-file "$$source" --output-file "$$compiled"; \
+		cmp --silent "$$compiled" "$${source%.po}.mo" || { echo "$$source is not what was compiled: run make messages" >&2; exit 1; }; \
+	done
+
+messages: install ## compile the translations
+	@for source in $$(git ls-files '*.po'); do $(BIN)/pybabel --quiet compile --input-file "$$source" --output-file "$${source%.po}.mo"; done
+
+bench: install ## measure, side by side with the textbook ways (ARGS=…)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+forget: install ## drop the demo's data
+	@$(BIN)/python -m config.embedded_postgres
+	@rm -rf .starledger
+
+lock: install ## choose the newest versions that fit requirements/*.in
+	@for name in base embedded-db prod dev; do \
+		echo "requirements/$$name.txt"; \
+		constraint=; case $$name in prod | dev) constraint="--constraint requirements/base.txt";; esac; \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-emit-index-url --no-emit-find-links $$constraint --output-file requirements/$$name.txt requirements/$$name.in; \
+	done
