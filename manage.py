@@ -13,11 +13,15 @@ from contextlib import AbstractContextManager, nullcontext
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
+        from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
     except ImportError:
         sys.exit("Django is not installed in this Python: run `make install`, then .venv/bin/python manage.py …")
     with development_database():
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        except ImproperlyConfigured as error:
+            sys.exit(f"{error}")
 
 
 def development_database() -> AbstractContextManager[object]:
