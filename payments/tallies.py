@@ -1,0 +1,127 @@
+"""Exact counts of payments without summing history and without a hot row on the payment's path.
+
+What happened up to `TallyUpTo.moment` is summed in `Tally`; what happened since is read from the books themselves.
+A periodic job moves the moment forward. It stays behind the clock by longer than a transaction can live under our
+time limits, so that nothing can appear before it any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection, transaction
+
+from config.database import database_now, retried
+from payments.models import Tally, TallyResult, TallyUpTo
+
+LAG = timedelta(seconds=60)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+# Those that the books can tell; the others are counted in the transaction that decides them.
+RECOMPUTABLE = (TallyResult.SENT, TallyResult.SUCCESS, TallyResult.HELD)
+
+# What the books say of the time after one moment and up to another: a row for each result, plan and currency.
+# Reports of money that could not become an event are holds without one.
+BOOKS = """
+    SELECT CASE status WHEN 'processed' THEN 'success' ELSE 'held' END AS result,
+           coalesce(plan_id, '') AS plan_code, currency, count(*) AS count, sum(amount) AS amount
+    FROM payments_paymentevent
+    WHERE event_type LIKE '%%.successful_payment' AND received_at > {after} AND received_at <= {until}
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT 'sent', plan_id, '', count(*), 0
+    FROM payments_invoice
+    WHERE sent_at > {after} AND sent_at <= {until}
+    GROUP BY plan_id
+    UNION ALL
+    SELECT 'held', '', '', count(*), 0
+    FROM payments_hold
+    WHERE event_id IS NULL AND reason = 'unreadable' AND held_at > {after} AND held_at <= {until}
+    HAVING count(*) > 0
+"""
+UP_TO = "(SELECT coalesce(max(moment), '-infinity') FROM payments_tallyupto)"
+
+TOTALS = f"""
+    SELECT result, plan_code, currency, sum(count)::bigint, sum(amount)::bigint
+    FROM (SELECT result, plan_code, currency, count, amount FROM payments_tally
+          UNION ALL {BOOKS.format(after=UP_TO, until="'infinity'")}) AS all_of_them
+    GROUP BY result, plan_code, currency
+    ORDER BY result, plan_code, currency
+"""  # noqa: S608 - made of constants
+
+ADD = f"""
+    INSERT INTO payments_tally AS tally (result, plan_code, currency, count, amount)
+    SELECT result, plan_code, currency, sum(count), sum(amount)
+    FROM ({BOOKS.format(after="%(after)s", until="%(until)s")}) AS more
+    GROUP BY result, plan_code, currency
+    ON CONFLICT (result, plan_code, currency)
+    DO UPDATE SET count = tally.count + excluded.count, amount = tally.amount + excluded.amount
+"""  # noqa: S608
+
+COUNT_ONE = """
+    INSERT INTO payments_tally AS tally (result, plan_code, currency, count, amount) VALUES (%s, %s, '', 1, 0)
+    ON CONFLICT (result, plan_code, currency) DO UPDATE SET count = tally.count + 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How often a result was seen for a plan; `amount` is in the currency's smallest unit, 0 without a currency."""
+
+    result: TallyResult
+    plan_code: str
+    currency: str
+    count: int
+    amount: int
+
+
+def count(result: TallyResult, *, plan_code: str) -> None:
+    """Count one more of a result that the books cannot tell; part of the transaction that decided it."""
+    if result in RECOMPUTABLE:
+        message = f"{result.label}: read from the books, not counted by hand"
+        raise ValueError(message)
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_ONE, [result, plan_code])
+
+
+@transaction.atomic
+def totals() -> list[Total]:
+    """The counts as of now, to the last committed payment: one statement, hence one view of the books."""
+    with connection.cursor() as cursor:
+        # The planner takes a third of the ledger for recent; it is the last minutes of it, at the end of an index.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(TOTALS)
+        rows = cursor.fetchall()
+    return [Total(TallyResult(result), *rest) for result, *rest in rows]
+
+
+@retried
+@transaction.atomic
+def move_forward() -> datetime:
+    """Sum what has become final since the last time; the totals do not change. Returns the new moment."""
+    up_to = _locked_up_to()
+    until = max(up_to.moment, database_now() - LAG)
+    _add(after=up_to.moment, until=until)
+    up_to.moment = until
+    up_to.save()
+    return until
+
+
+@retried
+@transaction.atomic
+def recompute() -> None:
+    """Sum the whole books anew, as after rows were loaded with times of the past."""
+    up_to = _locked_up_to()
+    Tally.objects.filter(result__in=RECOMPUTABLE).delete()
+    _add(after=BEGINNING, until=up_to.moment)
+
+
+def _locked_up_to() -> TallyUpTo:
+    TallyUpTo.objects.bulk_create([TallyUpTo(moment=BEGINNING)], ignore_conflicts=True)
+    return TallyUpTo.objects.select_for_update().get()
+
+
+def _add(*, after: datetime, until: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10min'")  # the first time, it may be years of payments
+        cursor.execute(ADD, {"after": after, "until": until})
