@@ -6,8 +6,6 @@ from datetime import datetime
 
 from django.db import connection
 
-from payments.models.invoices import OPEN
-
 BATCH = 1000
 
 # Marks a batch of lapsed invoices and counts them in one statement, so that each is counted exactly once. One that is
@@ -15,7 +13,7 @@ BATCH = 1000
 EXPIRE = """
     WITH lapsed AS (
         SELECT id FROM payments_invoice
-        WHERE status = ANY(%(open)s) AND expires_at <= %(now)s
+        WHERE status IN ('draft', 'sent', 'unclear') AND expires_at <= %(now)s
         ORDER BY expires_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED
     ), expired AS (
         UPDATE payments_invoice SET status = 'expired' WHERE id IN (SELECT id FROM lapsed) RETURNING plan_id
@@ -33,7 +31,7 @@ def expire_invoices(*, now: datetime) -> int:
     total = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(EXPIRE, {"open": [*OPEN], "now": now, "batch": BATCH})
+            cursor.execute(EXPIRE, {"now": now, "batch": BATCH})
             (expired,) = cursor.fetchone()
         total += expired
         if expired < BATCH:

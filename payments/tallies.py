@@ -21,23 +21,30 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 RECOMPUTABLE = (TallyResult.SENT, TallyResult.SUCCESS, TallyResult.HELD)
 
 # What the books say of the time after one moment and up to another: a row for each result, plan and currency.
-# Reports of money that could not become an event are holds without one.
+# A held payment counts without its amount, which nobody has checked; one that could not even become an event is a
+# hold alone.
 BOOKS = """
-    SELECT CASE status WHEN 'processed' THEN 'success' ELSE 'held' END AS result,
-           coalesce(plan_id, '') AS plan_code, currency, count(*) AS count, sum(amount) AS amount
+    SELECT 'success' AS result, plan_id AS plan_code, currency, count(*) AS count, sum(amount) AS amount
     FROM payments_paymentevent
-    WHERE event_type LIKE '%%.successful_payment' AND received_at > {after} AND received_at <= {until}
-    GROUP BY 1, 2, 3
+    WHERE split_part(event_type, '.', 2) = 'successful_payment' AND status = 'processed'
+      AND received_at > {after} AND received_at <= {until}
+    GROUP BY plan_id, currency
     UNION ALL
-    SELECT 'sent', plan_id, '', count(*), 0
-    FROM payments_invoice
-    WHERE sent_at > {after} AND sent_at <= {until}
+    SELECT 'held', coalesce(plan_id, ''), '', count(*), 0
+    FROM payments_paymentevent
+    WHERE split_part(event_type, '.', 2) = 'successful_payment' AND status = 'held'
+      AND received_at > {after} AND received_at <= {until}
     GROUP BY plan_id
     UNION ALL
     SELECT 'held', '', '', count(*), 0
     FROM payments_hold
     WHERE event_id IS NULL AND reason = 'unreadable' AND held_at > {after} AND held_at <= {until}
     HAVING count(*) > 0
+    UNION ALL
+    SELECT 'sent', plan_id, '', count(*), 0
+    FROM payments_invoice
+    WHERE sent_at > {after} AND sent_at <= {until}
+    GROUP BY plan_id
 """
 UP_TO = "(SELECT coalesce(max(moment), '-infinity') FROM payments_tallyupto)"
 
@@ -66,7 +73,7 @@ COUNT_ONE = """
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How often a result was seen for a plan; `amount` is in the currency's smallest unit, 0 without a currency."""
+    """How often a result was seen for a plan; of `success` also the money, in the currency's smallest unit."""
 
     result: TallyResult
     plan_code: str

@@ -3,3 +3,11 @@ from django.apps import AppConfig
 
 class TelegramBotConfig(AppConfig):
     name = "telegram_bot"
+
+    def ready(self) -> None:
+        from config.health import watch_backlog
+        from config.metrics import read_from_the_books
+        from telegram_bot.metrics import Inbox, inbox_oldest_seconds
+
+        read_from_the_books(Inbox())
+        watch_backlog("updates", inbox_oldest_seconds)

@@ -1,0 +1,114 @@
+"""Is it alive, is it fit to work, and what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from hmac import compare_digest
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from config import metrics
+
+LONGEST_WAIT = 180.0  # seconds that something may wait for a worker before we call for help
+RETRY_AFTER = 5
+
+log = structlog.get_logger(__name__)
+
+# What waits for a worker: its name, and for how many seconds the oldest of it has been due.
+BACKLOGS: dict[str, Callable[[], float]] = {}
+
+
+def watch_backlog(name: str, oldest_seconds: Callable[[], float]) -> None:
+    """Have `/readyz` watch a queue; called from an app's `ready()`."""
+    BACKLOGS[name] = oldest_seconds
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process is alive; nothing else is asked."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200, or 503 with the reasons why requests should not be sent here."""
+    reasons = reasons_not_to_be_ready()
+    if not reasons:
+        return JsonResponse({"status": "ready"})
+    log.warning("not ready", reasons=reasons)
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "code": "unavailable",
+        "detail": " ".join(reasons.values()),
+        "errors": {name: [reason] for name, reason in reasons.items()},
+    }
+    return JsonResponse(
+        problem, status=503, content_type="application/problem+json", headers={"Retry-After": str(RETRY_AFTER)}
+    )
+
+
+@require_safe
+@never_cache
+def show_metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus' text, for those who hold METRICS_TOKEN; without one set, for everybody in development alone."""
+    if settings.METRICS_TOKEN:
+        expected = f"Bearer {settings.METRICS_TOKEN}".encode()
+        if not compare_digest(request.META.get("HTTP_AUTHORIZATION", "").encode(errors="replace"), expected):
+            return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    elif not settings.DEBUG:
+        return HttpResponse(status=404)
+    try:
+        return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+    except DatabaseError:
+        log.exception("the books cannot be read")
+        return HttpResponse(status=503, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+def reasons_not_to_be_ready() -> dict[str, str]:
+    """What is wrong, by the name of the part; empty when all is well."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        require_current_schema()
+        waits = {name: oldest_seconds() for name, oldest_seconds in BACKLOGS.items()}
+    except SchemaBehind as error:
+        return {"migrations": str(error)}
+    except DatabaseError:
+        log.exception("the database does not answer")
+        return {"database": "The database does not answer."}
+    return {
+        name: f"The oldest of the {name} has waited {wait:.0f} s: is a worker running?"
+        for name, wait in waits.items()
+        if wait > LONGEST_WAIT
+    }
+
+
+class SchemaBehind(Exception):
+    """The database lacks migrations that this code has."""
+
+
+@cache
+def require_current_schema() -> None:
+    """Compare the migrations of this code with the database's; found current once, it is not asked again.
+
+    :raises SchemaBehind: naming what is missing and the command that mends it
+    """
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3])
+        more = f" and {len(plan) - 3} more" if len(plan) > 3 else ""
+        message = f"The database lacks the migrations {names}{more}: run `manage.py migrate`."
+        raise SchemaBehind(message)

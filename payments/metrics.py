@@ -1,0 +1,64 @@
+"""The payment metrics of the contract. Money is read from the books; how long things took is this process's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from config.database import database_now
+from payments import tallies
+from payments.models import Hold, Invoice
+
+# Finest where we want to be, and up to the ten seconds that Telegram waits.
+BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+PROCESSING_SECONDS = Histogram(
+    "telegram_payment_processing_seconds", "From the receipt of a payment to the access it gave.", buckets=BUCKETS
+)
+PRECHECKS = Counter("telegram_precheck_total", "Checkouts decided, by result and reason.", ["result", "reason"])
+PRECHECK_SECONDS = Histogram("telegram_precheck_seconds", "How long a checkout waited for our answer.", buckets=BUCKETS)
+
+
+def count_precheck(*, ok: bool, reason: str) -> None:
+    PRECHECKS.labels("ok" if ok else "rejected", reason).inc()
+
+
+class PaymentBooks(Collector):
+    """Counters that survive every crash, because they are what the database says."""
+
+    def collect(self) -> Iterator[Metric]:
+        payments = CounterMetricFamily(
+            "telegram_payments", "Invoices and payments, by result and plan.", labels=["result", "plan_code"]
+        )
+        value = CounterMetricFamily(
+            "telegram_payment_value",
+            "Money of processed payments, in the currency's smallest unit.",
+            labels=["plan_code", "currency"],
+        )
+        counts: dict[tuple[str, str], int] = {}
+        for total in tallies.totals():
+            key = (total.result.value, total.plan_code)
+            counts[key] = counts.get(key, 0) + total.count
+            if total.currency:
+                value.add_metric([total.plan_code, total.currency], total.amount)
+        for labels, count in counts.items():
+            payments.add_metric(labels, count)
+        yield payments
+        yield value
+        yield GaugeMetricFamily(
+            "telegram_payments_pending",
+            "Invoices open and unexpired.",
+            value=Invoice.objects.open_at(database_now()).count(),
+        )
+        yield GaugeMetricFamily(
+            "starledger_held_payments",
+            "Payments that wait for a person's decision.",
+            value=Hold.objects.unresolved().count(),
+        )
+
+    def describe(self) -> list[Metric]:
+        """Nothing: to register must not mean to ask the database."""
+        return []

@@ -1,0 +1,39 @@
+"""The inbox, for Prometheus and for the readiness check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db.models import Min
+from prometheus_client import Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from config.database import database_now
+from telegram_bot.models import IncomingUpdate, UpdateStatus
+
+UPDATES = Counter("telegram_updates_total", "Updates received, by type and what became of them.", ["type", "outcome"])
+
+
+def count_update(*, kind: str, outcome: str) -> None:
+    UPDATES.labels(kind, outcome).inc()
+
+
+def inbox_oldest_seconds() -> float:
+    """For how long the update that has been due the longest has waited; 0 when none is due."""
+    now = database_now()
+    due = IncomingUpdate.objects.filter(status=UpdateStatus.PENDING, next_attempt_at__lte=now)
+    oldest = due.aggregate(oldest=Min("next_attempt_at"))["oldest"]
+    return (now - oldest).total_seconds() if oldest else 0.0
+
+
+class Inbox(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "starledger_inbox_oldest_seconds",
+            "For how long the oldest due update has waited.",
+            value=inbox_oldest_seconds(),
+        )
+
+    def describe(self) -> list[Metric]:
+        return []
