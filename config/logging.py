@@ -46,7 +46,7 @@ def configure(config: dict[str, Any]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last = [*RENDERERS[config["format"]], redact.line]
+    last: list[structlog.typing.Processor] = [*RENDERERS[config["format"]], redact.line]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(config["level"]),
@@ -204,7 +204,7 @@ class Redactor:
                 text = pattern.sub(replacement, text)
         return text
 
-    def line(self, _logger: object, _method: str, line: str) -> str:
+    def line(self, _logger: object, _method: str, line: Any) -> str:
         """As structlog's last processor."""
         return self(line)
 

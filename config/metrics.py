@@ -14,7 +14,7 @@ CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 # theirs are added up, and what the books say must not be.
 BOOKS = CollectorRegistry()
 
-prometheus_client.disable_created_metrics()
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def read_from_the_books(collector: Collector) -> None:
@@ -30,5 +30,5 @@ def exposition() -> bytes:
     processes: CollectorRegistry = prometheus_client.REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         processes = CollectorRegistry()
-        multiprocess.MultiProcessCollector(processes)
+        multiprocess.MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
     return prometheus_client.generate_latest(BOOKS) + prometheus_client.generate_latest(processes)

@@ -233,7 +233,6 @@ LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
 
 # --- Jobs ---------------------------------------------------------------------------------------------------------
 
-PROCRASTINATE_ON_APP_READY = "config.jobs.on_app_ready"
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
 
 # Derived keys: one secret, several purposes, none of them the secret itself.

@@ -32,7 +32,7 @@ def expire_invoices(*, now: datetime) -> int:
     while True:
         with connection.cursor() as cursor:
             cursor.execute(EXPIRE, {"now": now, "batch": BATCH})
-            (expired,) = cursor.fetchone()
+            expired = int(cursor.fetchone()[0])
         total += expired
         if expired < BATCH:
             return total
