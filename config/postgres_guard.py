@@ -29,7 +29,7 @@ def guard(
     """
     directory = Path(home)
     sockets = directory / "socket"
-    if len(bytes(sockets / SOCKET)) > LONGEST_SOCKET_PATH:
+    if len(bytes(sockets / SOCKET)) > LONGEST_SOCKET_PATH or "," in home:  # libpq reads a comma as a list of hosts
         sockets = Path(tempfile.mkdtemp(prefix="starledger-", dir="/tmp"))
     server = None
     with (directory / "users.lock").open() as users:
