@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
@@ -45,7 +45,7 @@ class Customer(models.Model):
     objects = CustomerQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.CheckConstraint(name="customer_user_id_not_empty", condition=~Q(user_id="")),
             models.CheckConstraint(name="customer_telegram_user_id_positive", condition=Q(telegram_user_id__gt=0)),
             models.CheckConstraint(
@@ -89,7 +89,7 @@ class Grant(models.Model):
     objects = GrantQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(name="grant_once_per_source", fields=["source", "entitlement"]),
             models.CheckConstraint(
                 name="grant_one_kind_of_end", condition=Q(duration__isnull=True) | Q(ends_at__isnull=True)
@@ -102,8 +102,8 @@ class Grant(models.Model):
                 name="grant_revoked_with_reason", condition=Q(revoked_at__isnull=True) | ~Q(revoked_reason="")
             ),
         ]
-        indexes: ClassVar = [models.Index(name="grant_by_customer", fields=["customer", "entitlement"])]
-        triggers: ClassVar = [
+        indexes = [models.Index(name="grant_by_customer", fields=["customer", "entitlement"])]
+        triggers = [
             pgtrigger.ReadOnly(name="grant_facts_stay", exclude=["revoked_at", "revoked_reason"]),
             pgtrigger.Protect(
                 name="grant_revoked_once",
@@ -139,7 +139,7 @@ class Entitlement(models.Model):
     objects = EntitlementQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(name="entitlement_once_per_customer", fields=["customer", "code"]),
         ]
 
@@ -176,7 +176,7 @@ class ApiClient(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.CheckConstraint(name="api_client_prefix", condition=Q(prefix__regex=r"^[a-z0-9]{8}$")),
             models.CheckConstraint(
                 name="api_client_scopes_known", condition=Q(scopes__contained_by=list(Scope.values), scopes__len__gt=0)
@@ -199,10 +199,10 @@ class IdempotencyKey(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(name="idempotency_key_once", fields=["caller", "path", "key"]),
         ]
-        indexes: ClassVar = [models.Index(name="idempotency_key_by_age", fields=["created_at"])]
+        indexes = [models.Index(name="idempotency_key_by_age", fields=["created_at"])]
 
     def __str__(self) -> str:
         return f"{self.path} {self.key}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import ClassVar, Self
+from datetime import datetime, timedelta
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+
+# How long to wait before each further try: eight of them, then the update is given up.
+PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60, 120, 240)]
 
 
 class UpdateStatus(models.TextChoices):
@@ -43,17 +46,31 @@ class IncomingUpdate(models.Model):
     objects = IncomingUpdateQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(name="update_once", fields=["bot_id", "update_id", "digest"]),
             models.UniqueConstraint(
                 name="unreadable_update_once", fields=["bot_id", "digest"], condition=Q(update_id__isnull=True)
             ),
             models.CheckConstraint(name="update_status", condition=Q(status__in=UpdateStatus.values)),
         ]
-        indexes: ClassVar = [
+        indexes = [
             models.Index(name="update_pending", fields=["next_attempt_at"], condition=Q(status=UpdateStatus.PENDING)),
             models.Index(name="update_dead", fields=["received_at"], condition=Q(status=UpdateStatus.DEAD)),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.update_id}"
+
+    def mark_done(self, *, now: datetime) -> None:
+        self.status, self.done_at, self.error = UpdateStatus.DONE, now, ""
+        self.save(update_fields=["status", "done_at", "error"])
+
+    def mark_failed(self, *, error: Exception, now: datetime) -> None:
+        """Note a failed try and when the next is due; after the last one the update is given up, for staff to see."""
+        self.attempts += 1
+        self.error = f"{type(error).__name__}: {error}"[:2000]
+        if self.attempts > len(PAUSES):
+            self.status = UpdateStatus.DEAD
+        else:
+            self.next_attempt_at = now + PAUSES[self.attempts - 1]
+        self.save(update_fields=["attempts", "error", "status", "next_attempt_at"])

@@ -3,6 +3,7 @@
 from payments.models.catalogue import PaymentMethod, Plan, Price, WhenActive
 from payments.models.invoices import CheckoutDecision, Invoice, InvoiceStatus
 from payments.models.ledger import (
+    EarlyRefund,
     EventStatus,
     EventType,
     Hold,
@@ -17,6 +18,7 @@ from payments.models.tallies import Tally, TallyResult, TallyUpTo
 
 __all__ = [
     "CheckoutDecision",
+    "EarlyRefund",
     "EventStatus",
     "EventType",
     "Hold",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar, Self
+from typing import Self
 
 import pgtrigger
 from django.db import models
@@ -67,8 +67,8 @@ class Plan(models.Model):
     objects = PlanQuerySet.as_manager()
 
     class Meta:
-        ordering: ClassVar = ["position", "code"]
-        constraints: ClassVar = [
+        ordering = ["position", "code"]
+        constraints = [
             models.CheckConstraint(name="plan_code", condition=Q(code__regex=r"^[a-z0-9_]{1,50}$")),
             models.CheckConstraint(name="plan_entitlement", condition=Q(entitlement__regex=r"^[a-z0-9_]{1,50}$")),
             models.CheckConstraint(name="plan_words", condition=~Q(title="") & ~Q(description="")),
@@ -80,7 +80,7 @@ class Plan(models.Model):
                 name="plan_recurs_every_30_days", condition=Q(recurring=False) | Q(duration_days=RECURRING_DAYS)
             ),
         ]
-        triggers: ClassVar = [
+        triggers = [
             pgtrigger.Trigger(
                 name="plan_recurring_terms",
                 when=pgtrigger.After,
@@ -110,8 +110,8 @@ class Price(models.Model):
     position = models.PositiveIntegerField(default=0, help_text="Its place among the plan's prices.")
 
     class Meta:
-        ordering: ClassVar = ["position", "pk"]
-        constraints: ClassVar = [
+        ordering = ["position", "pk"]
+        constraints = [
             models.UniqueConstraint(name="price_once", fields=["plan", "currency", "payment_method"]),
             models.CheckConstraint(name="price_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="price_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")),
@@ -125,7 +125,7 @@ class Price(models.Model):
                 condition=Q(stripe_price_id="") | Q(payment_method=PaymentMethod.STRIPE),
             ),
         ]
-        triggers: ClassVar = [
+        triggers = [
             pgtrigger.Trigger(
                 name="price_recurring_terms",
                 when=pgtrigger.After,

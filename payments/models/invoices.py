@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 import pgtrigger
 from django.db import models
@@ -65,17 +65,17 @@ class Invoice(models.Model):
     objects = InvoiceQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.CheckConstraint(name="invoice_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="invoice_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")),
             models.CheckConstraint(name="invoice_payload_not_empty", condition=~Q(payload="")),
             models.CheckConstraint(name="invoice_status", condition=Q(status__in=InvoiceStatus.values)),
         ]
-        indexes: ClassVar = [
+        indexes = [
             models.Index(name="invoice_open", fields=["expires_at"], condition=Q(status__in=OPEN)),
             models.Index(name="invoice_by_sending", fields=["sent_at"]),
         ]
-        triggers: ClassVar = [
+        triggers = [
             pgtrigger.ReadOnly(name="invoice_quote_stays", exclude=["status", "sent_at", "link", "message_id"]),
             pgtrigger.FSM(
                 name="invoice_states",
@@ -117,10 +117,10 @@ class CheckoutDecision(models.Model):
     decided_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.CheckConstraint(name="checkout_refused_for_a_reason", condition=Q(ok=True) ^ ~Q(reason="")),
         ]
-        triggers: ClassVar = [
+        triggers = [
             pgtrigger.Protect(name="checkout_decision_stays", operation=pgtrigger.Update | pgtrigger.Delete),
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Self
 
 import pgtrigger
 from django.db import models
@@ -103,7 +103,7 @@ class PaymentEvent(models.Model):
     objects = PaymentEventQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(name="payment_event_once", fields=["event_id", "event_type"]),
             models.CheckConstraint(name="payment_event_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="payment_event_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")),
@@ -120,13 +120,13 @@ class PaymentEvent(models.Model):
                 name="payment_event_not_before_it_happened", condition=Q(occurred_at__lte=models.F("received_at"))
             ),
         ]
-        indexes: ClassVar = [
+        indexes = [
             models.Index(name="payment_event_of_customer", fields=["customer", "occurred_at"]),
             models.Index(name="payment_event_by_receipt", fields=["received_at"]),
             models.Index(name="payment_event_of_invoice", fields=["invoice"], condition=Q(invoice__isnull=False)),
             models.Index(name="payment_event_refund_of", fields=["refund_of"], condition=Q(refund_of__isnull=False)),
         ]
-        triggers: ClassVar = [
+        triggers = [
             pgtrigger.Protect(name="ledger_is_append_only", operation=pgtrigger.Update | pgtrigger.Delete),
         ]
 
@@ -165,7 +165,6 @@ class HoldReason(models.TextChoices):
     UNKNOWN_PLAN = "unknown_plan", "the plan is not in the catalogue"
     CUSTOMER_BLOCKED = "customer_blocked", "the customer is blocked"
     BOUGHT_TWICE = "bought_twice", "the customer had it already"
-    UNKNOWN_PAYMENT = "unknown_payment", "a refund of a payment not known yet"
     FOREIGN_REFUND = "foreign_refund", "a refund that names another customer than the payment"
     REFUND_MISMATCH = "refund_mismatch", "a refund of another amount than was paid"
     UNREADABLE = "unreadable", "its amount, currency or id cannot be read"
@@ -175,7 +174,6 @@ class Resolution(models.TextChoices):
     GRANTED = "granted", "access granted"
     REFUNDED = "refunded", "refunded"
     DISMISSED = "dismissed", "dismissed"
-    APPLIED = "applied", "applied when its payment arrived"
 
 
 class HoldQuerySet(models.QuerySet["Hold"]):
@@ -200,11 +198,11 @@ class Hold(models.Model):
     objects = HoldQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.CheckConstraint(
                 name="hold_of_an_event_or_of_bytes",
                 condition=Q(event__isnull=False, evidence__isnull=True, evidence_digest__isnull=True)
-                | Q(event__isnull=True, evidence_digest__isnull=False, reason=HoldReason.UNREADABLE),
+                | Q(event__isnull=True, evidence_digest__isnull=False),
             ),
             models.CheckConstraint(
                 name="hold_resolved_by_somebody",
@@ -212,8 +210,8 @@ class Hold(models.Model):
                 | (~Q(resolution="") & Q(resolved_at__isnull=False) & ~Q(resolved_by="")),
             ),
         ]
-        indexes: ClassVar = [models.Index(name="hold_unresolved", fields=["held_at"], condition=Q(resolution=""))]
-        triggers: ClassVar = [
+        indexes = [models.Index(name="hold_unresolved", fields=["held_at"], condition=Q(resolution=""))]
+        triggers = [
             pgtrigger.ReadOnly(
                 name="hold_facts_stay",
                 exclude=["evidence", "resolution", "resolved_at", "resolved_by", "resolved_why"],
@@ -231,3 +229,39 @@ class Hold(models.Model):
 
     def __str__(self) -> str:
         return self.get_reason_display()
+
+
+class EarlyRefundQuerySet(models.QuerySet["EarlyRefund"]):
+    def waiting(self) -> Self:
+        return self.filter(applied_at__isnull=True)
+
+
+class EarlyRefund(models.Model):
+    """A refund that overtook its payment. Recording the payment applies it in the same transaction."""
+
+    event_id = models.TextField()
+    event_type = models.CharField(max_length=40, choices=EventType)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="early_refunds")
+    amount = models.BigIntegerField(null=True, help_text="Empty when the sender did not say: the whole payment.")
+    currency = models.CharField(max_length=3, blank=True, default="")
+    occurred_at = models.DateTimeField()
+    origin = models.CharField(max_length=14, choices=Origin)
+    body = models.BinaryField(help_text="What the provider sent, as bytes.")
+    received_at = models.DateTimeField(db_default=Now())
+    applied_at = models.DateTimeField(null=True)
+
+    objects = EarlyRefundQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="early_refund_once", fields=["event_id", "event_type"]),
+            models.CheckConstraint(
+                name="early_refund_is_a_refund", condition=Q(event_type__in=REFUNDS) & ~Q(event_id="")
+            ),
+        ]
+        indexes = [
+            models.Index(name="early_refund_waiting", fields=["received_at"], condition=Q(applied_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"early refund of {self.event_id}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -41,8 +41,8 @@ class Notice(models.Model):
     objects = NoticeQuerySet.as_manager()
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(name="notice_once", fields=["event", "kind"])]
-        indexes: ClassVar = [
+        constraints = [models.UniqueConstraint(name="notice_once", fields=["event", "kind"])]
+        indexes = [
             models.Index(
                 name="notice_owed",
                 fields=["next_attempt_at"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django.db import models
 from django.db.models import Q
 
@@ -33,7 +31,7 @@ class Tally(models.Model):
     amount = models.BigIntegerField(default=0, help_text="Sum in the currency's smallest unit; 0 without a currency.")
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(name="tally_once", fields=["result", "plan_code", "currency"]),
         ]
 
@@ -48,7 +46,7 @@ class TallyUpTo(models.Model):
     moment = models.DateTimeField()
 
     class Meta:
-        constraints: ClassVar = [models.CheckConstraint(name="tally_up_to_is_one_row", condition=Q(id=1))]
+        constraints = [models.CheckConstraint(name="tally_up_to_is_one_row", condition=Q(id=1))]
 
     def __str__(self) -> str:
         return self.moment.isoformat()

@@ -1,0 +1,206 @@
+"""Sending an invoice: a quote is written, handed to the channel, and marked with what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, F, Value, When
+
+from config.api import ratelimit
+from config.database import database_now, retried
+from entitlements.models import Customer, Entitlement
+from payments import payloads, tallies
+from payments.channels import base as channel
+from payments.channels import telegram
+from payments.identifiers import uuid7
+from payments.models import Invoice, InvoiceStatus, PaymentMethod, Plan, Price, TallyResult, WhenActive
+from payments.money import STARS
+
+logger = structlog.get_logger(__name__)
+
+ATTEMPTS_PER_MINUTE = 5
+# Methods that this module can deliver; a price by another method is not offered here.
+DELIVERABLE = (PaymentMethod.TELEGRAM_STARS, PaymentMethod.TELEGRAM_PROVIDER)
+
+
+class InvoicingError(Exception):
+    """No invoice was sent."""
+
+
+class PaymentsDisabled(InvoicingError):
+    """TELEGRAM_PAYMENT_ENABLED is false."""
+
+
+class CustomerBlocked(InvoicingError):
+    """The customer may not buy."""
+
+
+class UnknownPlan(InvoicingError):
+    """No such plan is on sale."""
+
+
+class CurrencyNotOffered(InvoicingError):
+    """The plan has no price in that currency, or not by that method."""
+
+
+class AlreadyActive(InvoicingError):
+    """The customer has what the plan gives, and it is sold once at a time. `ends_at` None: for life."""
+
+    def __init__(self, ends_at: datetime | None) -> None:
+        super().__init__(ends_at)
+        self.ends_at = ends_at
+
+
+class ChatUnavailable(InvoicingError):
+    """The customer never started the bot or has blocked it; a link can still be sent by other means."""
+
+
+class ChannelRefused(InvoicingError):
+    """The channel refused the invoice for good, which is a fault of the catalogue or the settings."""
+
+
+class ChannelUnavailable(InvoicingError):
+    """The channel is out of reach or busy; try again in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+class Delivery(StrEnum):
+    CHAT = "chat"
+    LINK = "link"
+
+
+def count_attempt(*, customer: Customer) -> None:
+    """Count an attempt to get an invoice, whatever comes of it.
+
+    :raises config.api.ratelimit.RateLimited: at the sixth attempt within any 60 seconds
+    """
+    ratelimit.hit(subject=f"send-invoice:{customer.pk}", limit=ATTEMPTS_PER_MINUTE, window=timedelta(seconds=60))
+
+
+def send_invoice(
+    *,
+    customer: Customer,
+    plan_code: str,
+    currency: str | None = None,
+    payment_method: PaymentMethod | None = None,
+    delivery: Delivery = Delivery.CHAT,
+) -> Invoice:
+    """Quote a plan to a customer and hand the invoice to him. Each call makes a new invoice.
+
+    The draft is committed before Telegram is called, so that whatever happens to this process a payment for it
+    finds its invoice.
+
+    :raises InvoicingError: a subclass for each reason
+    """
+    invoice = _draft(customer=customer, plan_code=plan_code, currency=currency, payment_method=payment_method)
+    log = logger.bind(
+        user_id=customer.user_id, plan_code=invoice.plan_id, amount=invoice.amount, currency=invoice.currency
+    )
+    try:
+        if delivery == Delivery.CHAT and customer.telegram_user_id is None:
+            raise channel.ChatUnavailable("the customer has no Telegram account that we know of")
+        delivered = telegram.deliver(invoice, to_chat=delivery == Delivery.CHAT)
+    except channel.ChatUnavailable as error:
+        _mark_void(invoice)
+        log.info("invoice not sent", invoice_id=str(invoice.pk), reason="chat_unavailable")
+        raise ChatUnavailable from error
+    except channel.Refused as error:
+        _mark_void(invoice)
+        log.error("invoice refused", invoice_id=str(invoice.pk), reason=error.description)
+        raise ChannelRefused(error.description) from error
+    except channel.Unavailable as error:
+        _mark_void(invoice)
+        log.warning("invoice not sent", invoice_id=str(invoice.pk), reason=str(error))
+        raise ChannelUnavailable(error.retry_after) from error
+    except channel.Unclear as error:
+        Invoice.objects.filter(pk=invoice.pk, status=InvoiceStatus.DRAFT).update(status=InvoiceStatus.UNCLEAR)
+        log.warning("invoice perhaps sent", invoice_id=str(invoice.pk), reason=str(error))
+        raise ChannelUnavailable(retry_after=5) from error
+
+    _mark_sent(invoice, delivered)
+    log.info("invoice sent", invoice_id=str(invoice.pk), payment_method=invoice.payment_method, delivery=delivery.value)
+    return invoice
+
+
+@retried
+@transaction.atomic
+def _draft(
+    *, customer: Customer, plan_code: str, currency: str | None, payment_method: PaymentMethod | None
+) -> Invoice:
+    if not settings.TELEGRAM_PAYMENT_ENABLED:
+        raise PaymentsDisabled
+    if customer.blocked_at is not None:
+        raise CustomerBlocked
+    plan = Plan.objects.on_sale().filter(code=plan_code).first()
+    if plan is None:
+        raise UnknownPlan
+    price = choose_price(plan, currency=currency, payment_method=payment_method)
+    now = database_now()
+    if plan.when_active == WhenActive.REJECT:
+        active = Entitlement.objects.active_at(now).filter(customer=customer, code=plan.entitlement).first()
+        if active is not None:
+            raise AlreadyActive(active.active_until)
+    invoice_id = uuid7()
+    return Invoice.objects.create(
+        id=invoice_id,
+        customer=customer,
+        plan=plan,
+        payment_method=price.payment_method,
+        amount=price.amount,
+        currency=price.currency,
+        entitlement=plan.entitlement,
+        features=plan.features,
+        duration=plan.duration,
+        recurring=plan.recurring,
+        when_active=plan.when_active,
+        payload=payloads.encode(
+            invoice_id=invoice_id, plan_code=plan.code, payer=customer.telegram_user_id, price=price.money
+        ),
+        expires_at=now + settings.INVOICE_LIFETIME,
+    )
+
+
+def choose_price(plan: Plan, *, currency: str | None, payment_method: PaymentMethod | None) -> Price:
+    """The price asked for; by default Stars, else the house's currency, else the plan's first price.
+
+    :raises CurrencyNotOffered:
+    """
+    offered = offered_prices(plan)
+    if payment_method is not None:
+        offered = [price for price in offered if price.payment_method == payment_method]
+    for wanted in [currency] if currency is not None else [STARS, settings.TELEGRAM_PAYMENT_CURRENCY, None]:
+        for price in offered:
+            if wanted in {price.currency, None}:
+                return price
+    raise CurrencyNotOffered
+
+
+def offered_prices(plan: Plan) -> list[Price]:
+    """The prices at which the plan can be bought here and now, in the catalogue's order."""
+    return [price for price in plan.prices.all() if price.payment_method in DELIVERABLE]
+
+
+@transaction.atomic
+def _mark_void(invoice: Invoice) -> None:
+    """A definite refusal: the customer never saw the invoice."""
+    if Invoice.objects.filter(pk=invoice.pk, status=InvoiceStatus.DRAFT).update(status=InvoiceStatus.VOID):
+        tallies.count(TallyResult.FAILED, plan_code=invoice.plan_id)
+    invoice.refresh_from_db()
+
+
+def _mark_sent(invoice: Invoice, delivered: telegram.Delivered) -> None:
+    """Note how it was sent. A buyer may have paid in the meantime, and a paid invoice stays paid."""
+    Invoice.objects.filter(pk=invoice.pk).update(
+        status=Case(When(status=InvoiceStatus.DRAFT, then=Value(InvoiceStatus.SENT)), default=F("status")),
+        sent_at=database_now(),
+        link=delivered.link or "",
+        message_id=delivered.message_id,
+    )
+    invoice.refresh_from_db()

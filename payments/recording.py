@@ -1,0 +1,459 @@
+"""Recording money: one idempotent operation for payments and one for refunds, whoever brings them.
+
+The same event again changes nothing. What matches its invoice is processed, access included; anything odd is
+recorded and held for a person. Nothing that was paid is dropped. `payments.ordinary` is the same operation for
+the ordinary payment in a single statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+from django.db import IntegrityError, transaction
+
+from config.database import database_now, retried
+from entitlements import services as access
+from entitlements.identities import customer_from_telegram
+from entitlements.models import Customer, Entitlement, Grant
+from payments import payloads, tallies
+from payments.models import (
+    EarlyRefund,
+    EventStatus,
+    EventType,
+    Hold,
+    HoldReason,
+    Invoice,
+    InvoiceStatus,
+    Notice,
+    NoticeKind,
+    Origin,
+    PaymentEvent,
+    PaymentMethod,
+    Plan,
+    ProviderRecord,
+    Resolution,
+    TallyResult,
+    WhenActive,
+)
+from payments.money import Money
+
+logger = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    PROCESSED = "processed"
+    DUPLICATE = "duplicate"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPayment:
+    """A payment as a channel reports it, in our words.
+
+    The payer is a Telegram user or a customer already found. `payload` finds the invoice; a sender that quotes a
+    plan of ours without an invoice names it in `plan_code`. `raw` is the provider's whole answer, as bytes.
+    """
+
+    method: PaymentMethod
+    charge_id: str
+    money: Money
+    occurred_at: datetime
+    origin: Origin
+    raw: bytes = field(repr=False)
+    payer: int | Customer
+    payload: str = ""
+    invoice: Invoice | None = None
+    plan_code: str = ""
+    provider_charge_id: str = ""
+    period_ends_at: datetime | None = None
+    renewal: bool = False
+
+    @property
+    def event_type(self) -> EventType:
+        return EventType.payment_by(self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRefund:
+    """A refund as a channel reports it. `money` None: the sender did not say, and the whole payment is meant."""
+
+    method: PaymentMethod
+    charge_id: str
+    money: Money | None
+    occurred_at: datetime
+    origin: Origin
+    raw: bytes = field(repr=False)
+    payer: int | Customer
+    payload: str = ""
+    reason: str = "refunded by the provider"
+
+    @property
+    def event_type(self) -> EventType:
+        return EventType.refund_by(self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a report; `event` is None for a refund that waits for its payment and for a held report."""
+
+    outcome: Outcome
+    event: PaymentEvent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Why a payment is held, and what a person should know about it."""
+
+    reason: HoldReason
+    detail: str
+
+
+class KnownByAnother(Exception):
+    """The same charge was recorded for another customer between our look and our insert."""
+
+
+def record_payment(payment: ReceivedPayment) -> Recorded:
+    """Record a payment with everything it entails, in one transaction; repeating it changes nothing."""
+    try:
+        return _record_payment(payment)
+    except KnownByAnother:
+        return _record_payment(payment)
+
+
+def record_refund(refund: ReceivedRefund) -> Recorded:
+    """Record that a payment was given back: exactly its access is taken away and the buyer is told, once.
+
+    A refund that comes before its payment waits for it; one that names another customer or amount is held.
+    """
+    try:
+        return _record_refund(refund)
+    except KnownByAnother:
+        return _record_refund(refund)
+
+
+@retried
+@transaction.atomic
+def hold_unreadable(*, evidence: bytes, detail: str) -> Hold:
+    """Keep a report of money that cannot become a ledger row, for a person to read; once for the same bytes."""
+    return _hold_bytes(HoldReason.UNREADABLE, evidence, detail)
+
+
+@retried
+@transaction.atomic
+def _record_payment(payment: ReceivedPayment) -> Recorded:
+    customer = _locked_payer(payment.payer)
+    known = PaymentEvent.objects.filter(event_id=payment.charge_id, event_type=payment.event_type).first()
+    if known is not None:
+        return _duplicate(known, customer, payment.money)
+
+    now = database_now()
+    occurred_at = min(payment.occurred_at, now)
+    invoice = _locked_invoice(payment)
+    plan_code = invoice.plan_id if invoice else payment.plan_code
+    plan = Plan.objects.filter(code=plan_code).first()
+    odd = _oddity(payment, customer, invoice, plan, occurred_at)
+
+    event = _write(
+        payment.raw,
+        event_id=payment.charge_id,
+        event_type=payment.event_type,
+        payment_method=payment.method,
+        customer=customer,
+        invoice=invoice,
+        plan=plan,
+        amount=payment.money.amount,
+        currency=payment.money.currency,
+        status=EventStatus.HELD if odd else EventStatus.PROCESSED,
+        origin=payment.origin,
+        occurred_at=occurred_at,
+        received_at=now,
+        provider_charge_id=payment.provider_charge_id,
+        reference=payment.payload,
+        period_ends_at=payment.period_ends_at,
+    )
+    if odd:
+        Hold.objects.create(event=event, reason=odd.reason, detail=odd.detail)
+        Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_HELD)
+    else:
+        _grant_for(event, invoice, plan)
+        Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_CONFIRMED)
+    if invoice and not (odd and odd.reason != HoldReason.BOUGHT_TWICE):
+        Invoice.objects.filter(pk=invoice.pk).exclude(status=InvoiceStatus.PAID).update(status=InvoiceStatus.PAID)
+
+    _apply_early_refund(event)
+    _log_payment(event, odd.reason if odd else None)
+    return Recorded(Outcome.HELD if odd else Outcome.PROCESSED, event)
+
+
+def _oddity(
+    payment: ReceivedPayment, customer: Customer, invoice: Invoice | None, plan: Plan | None, occurred_at: datetime
+) -> Oddity | None:
+    """What keeps the payment from being processed; None when all is well."""
+    if invoice is not None:
+        odd = _differs_from_invoice(payment, customer, invoice)
+        entitlement, when_active = invoice.entitlement, invoice.when_active
+    else:
+        odd = _differs_from_catalogue(payment, plan)
+        entitlement, when_active = (plan.entitlement, plan.when_active) if plan else ("", WhenActive.EXTEND.value)
+    if odd is None and customer.blocked_at is not None:
+        odd = Oddity(HoldReason.CUSTOMER_BLOCKED, f"Blocked since {customer.blocked_at:%Y-%m-%d %H:%M} UTC.")
+    if odd is None and when_active == WhenActive.REJECT and not payment.renewal:
+        active = Entitlement.objects.active_at(occurred_at).filter(customer=customer, code=entitlement).first()
+        if active is not None:
+            until = f"until {active.active_until:%Y-%m-%d %H:%M} UTC" if active.active_until else "for life"
+            odd = Oddity(HoldReason.BOUGHT_TWICE, f"The customer had {entitlement} {until} already.")
+    return odd
+
+
+def _differs_from_invoice(payment: ReceivedPayment, customer: Customer, invoice: Invoice) -> Oddity | None:
+    quoted, paid = invoice.price, payment.money
+    if customer.pk != invoice.customer_id:
+        return Oddity(HoldReason.FOREIGN_PAYER, f"Quoted to {invoice.customer.user_id}, paid by {customer.user_id}.")
+    if payment.method != invoice.payment_method:
+        return Oddity(HoldReason.METHOD_MISMATCH, f"Quoted for {invoice.payment_method}, paid by {payment.method}.")
+    if paid.currency != quoted.currency:
+        return Oddity(HoldReason.CURRENCY_MISMATCH, f"Quoted {quoted}, paid {paid}.")
+    if paid.amount != quoted.amount:
+        return Oddity(HoldReason.AMOUNT_MISMATCH, f"Quoted {quoted}, paid {paid}.")
+    if payment.plan_code and payment.plan_code != invoice.plan_id:
+        return Oddity(HoldReason.PLAN_MISMATCH, f"Quoted {invoice.plan_id}, reported {payment.plan_code}.")
+    return None
+
+
+def _differs_from_catalogue(payment: ReceivedPayment, plan: Plan | None) -> Oddity | None:
+    if not payment.plan_code:
+        ours = isinstance(payment.payer, int) and payloads.is_ours(
+            payment.payload, payer=payment.payer, price=payment.money
+        )
+        detail = "We signed it for this payer and price: the invoice was lost." if ours else "Not signed by us."
+        return Oddity(HoldReason.UNKNOWN_PAYLOAD, detail)
+    if plan is None:
+        return Oddity(HoldReason.UNKNOWN_PLAN, f"Reported plan: {payment.plan_code}.")
+    prices = plan.prices.filter(payment_method=payment.method)
+    if not prices.filter(currency=payment.money.currency, amount=payment.money.amount).exists():
+        offered = ", ".join(str(price.money) for price in prices) or "nothing by this method"
+        return Oddity(HoldReason.AMOUNT_MISMATCH, f"Paid {payment.money}; the plan costs {offered}.")
+    return None
+
+
+def _grant_for(event: PaymentEvent, invoice: Invoice | None, plan: Plan | None) -> None:
+    """Give what was bought, by the invoice's copy of the plan, or by the plan where there is no invoice."""
+    bought = invoice or plan
+    assert bought is not None and plan is not None  # noqa: S101, PT018 - what is not odd has both or a plan
+    access.grant(
+        customer=event.customer,
+        entitlement=bought.entitlement,
+        source=event.source,
+        granted_at=event.occurred_at,
+        plan_code=plan.code,
+        features=bought.features,
+        duration=None if event.period_ends_at else bought.duration,
+        ends_at=event.period_ends_at,
+    )
+
+
+@retried
+@transaction.atomic
+def _record_refund(refund: ReceivedRefund) -> Recorded:
+    customer = _locked_payer(refund.payer)
+    known = PaymentEvent.objects.filter(event_id=refund.charge_id, event_type=refund.event_type).first()
+    if known is not None:
+        return _duplicate(known, customer, refund.money)
+    payment = PaymentEvent.objects.filter(
+        event_id=refund.charge_id, event_type=EventType.payment_by(refund.method)
+    ).first()
+    if payment is None:
+        return _keep_for_its_payment(refund, customer)
+    if payment.customer_id != customer.pk:
+        detail = f"Paid by {payment.customer.user_id}, refund reported for {customer.user_id}."
+        return _held(_hold_bytes(HoldReason.FOREIGN_REFUND, refund.raw, detail))
+    if refund.money is not None and refund.money != payment.money:
+        detail = f"Paid {payment.money}, refund reported of {refund.money}."
+        return _held(_hold_bytes(HoldReason.REFUND_MISMATCH, refund.raw, detail))
+    event = _give_back(
+        payment, occurred_at=refund.occurred_at, origin=refund.origin, raw=refund.raw, reason=refund.reason
+    )
+    return Recorded(Outcome.PROCESSED, event)
+
+
+def _give_back(payment: PaymentEvent, *, occurred_at: datetime, origin: str, raw: bytes, reason: str) -> PaymentEvent:
+    """The refund's whole effect; the caller holds the customer's lock and knows it is not recorded yet."""
+    now = database_now()
+    event = _write(
+        raw,
+        event_id=payment.event_id,
+        event_type=EventType.refund_by(PaymentMethod(payment.payment_method)),
+        payment_method=payment.payment_method,
+        customer=payment.customer,
+        invoice=payment.invoice,
+        plan=payment.plan,
+        amount=payment.amount,
+        currency=payment.currency,
+        status=EventStatus.PROCESSED,
+        origin=origin,
+        occurred_at=min(max(occurred_at, payment.occurred_at), now),
+        received_at=now,
+        reference=payment.reference,
+        refund_of=payment,
+    )
+    for grant in Grant.objects.filter(source=payment.source, revoked_at=None):
+        access.revoke(grant=grant, reason=reason, now=now)
+    Hold.objects.unresolved().filter(event=payment).update(
+        resolution=Resolution.REFUNDED, resolved_at=now, resolved_by=f"refund:{event.pk}", resolved_why=reason
+    )
+    # Only what was not yet said is withdrawn: a buyer never reads of a confirmation after the refund.
+    Notice.objects.owed().filter(event=payment).update(given_up_at=now, error="refunded before it was sent")
+    Notice.objects.create(event=event, kind=NoticeKind.REFUNDED)
+    logger.info(
+        "payment refunded",
+        user_id=payment.customer.user_id,
+        plan_code=payment.plan_id,
+        amount=payment.amount,
+        currency=payment.currency,
+        payment_id=str(payment.pk),
+        origin=origin,
+    )
+    return event
+
+
+def _keep_for_its_payment(refund: ReceivedRefund, customer: Customer) -> Recorded:
+    """Keep a refund whose payment is not known yet.
+
+    Its invoice was evidently paid, and is marked so: that makes a payment that is being recorded in this moment
+    look again (payments.ordinary), so that neither can miss the other.
+    """
+    _, created = EarlyRefund.objects.get_or_create(
+        event_id=refund.charge_id,
+        event_type=refund.event_type,
+        defaults={
+            "customer": customer,
+            "amount": refund.money.amount if refund.money else None,
+            "currency": refund.money.currency if refund.money else "",
+            "occurred_at": refund.occurred_at,
+            "origin": refund.origin,
+            "body": refund.raw,
+        },
+    )
+    if refund.payload:
+        Invoice.objects.filter(payload=refund.payload, customer=customer).exclude(status=InvoiceStatus.PAID).update(
+            status=InvoiceStatus.PAID
+        )
+    return Recorded(Outcome.HELD if created else Outcome.DUPLICATE, None)
+
+
+def _apply_early_refund(payment: PaymentEvent) -> None:
+    refund_type = EventType.refund_by(PaymentMethod(payment.payment_method))
+    early = EarlyRefund.objects.waiting().filter(event_id=payment.event_id, event_type=refund_type).first()
+    if early is None:
+        return
+    raw = bytes(early.body)
+    if early.customer_id != payment.customer_id:
+        detail = f"Paid by {payment.customer.user_id}, refund reported for {early.customer.user_id}."
+        _hold_bytes(HoldReason.FOREIGN_REFUND, raw, detail)
+    elif early.amount is not None and (early.amount, early.currency) != (payment.amount, payment.currency):
+        detail = f"Paid {payment.money}, refund reported of {Money(early.amount, early.currency)}."
+        _hold_bytes(HoldReason.REFUND_MISMATCH, raw, detail)
+    else:
+        _give_back(
+            payment, occurred_at=early.occurred_at, origin=early.origin, raw=raw, reason="refunded by the provider"
+        )
+    early.applied_at = database_now()
+    early.save(update_fields=["applied_at"])
+
+
+def apply_waiting_refunds() -> int:
+    """Apply the early refunds whose payments have been recorded beside them; a sweep that normally finds none."""
+    applied = 0
+    for early in EarlyRefund.objects.waiting().select_related("customer"):
+        with transaction.atomic():
+            Customer.objects.locked().get(pk=early.customer_id)
+            method = PaymentMethod(early.event_type.partition(".")[0])
+            payment = PaymentEvent.objects.filter(
+                event_id=early.event_id, event_type=EventType.payment_by(method)
+            ).first()
+            if payment is not None:
+                _apply_early_refund(payment)
+                applied += 1
+    return applied
+
+
+def _locked_payer(payer: int | Customer) -> Customer:
+    """The payer, known from now on if he was not, with the first lock of every operation on him."""
+    customer = payer if isinstance(payer, Customer) else customer_from_telegram(telegram_user_id=payer)
+    return Customer.objects.locked().get(pk=customer.pk)
+
+
+def _locked_invoice(payment: ReceivedPayment) -> Invoice | None:
+    if payment.invoice is not None:
+        matching = Invoice.objects.filter(pk=payment.invoice.pk)
+    elif payment.payload:
+        matching = Invoice.objects.filter(payload=payment.payload)
+    else:
+        return None
+    return matching.select_related("customer").select_for_update(of=("self",), no_key=True).first()
+
+
+def _write(raw: bytes, **facts: object) -> PaymentEvent:
+    """Append to the ledger, with the provider's whole answer.
+
+    :raises KnownByAnother: when the same charge was recorded in the meantime
+    """
+    try:
+        with transaction.atomic():
+            event = PaymentEvent.objects.create(**facts)
+    except IntegrityError as error:
+        if "payment_event_once" in str(error):
+            raise KnownByAnother from error
+        raise
+    ProviderRecord.objects.create(event=event, body=raw)
+    return event
+
+
+def _duplicate(known: PaymentEvent, customer: Customer, money: Money | None) -> Recorded:
+    if known.customer_id != customer.pk or (money is not None and known.money != money):
+        logger.error(
+            "known charge reported differently",
+            payment_id=str(known.pk),
+            user_id=known.customer.user_id,
+            plan_code=known.plan_id,
+            amount=known.amount,
+            currency=known.currency,
+            reported_user_id=customer.user_id,
+            reported=str(money),
+        )
+    tallies.count(TallyResult.DUPLICATE, plan_code=known.plan_id or "")
+    return Recorded(Outcome.DUPLICATE, known)
+
+
+def _hold_bytes(reason: HoldReason, evidence: bytes, detail: str) -> Hold:
+    digest = hashlib.sha256(evidence).digest()
+    hold, created = Hold.objects.get_or_create(
+        evidence_digest=digest, defaults={"evidence": evidence, "reason": reason, "detail": detail}
+    )
+    if created:
+        logger.error("report of money held", reason=reason, detail=detail, hold_id=hold.pk)
+    return hold
+
+
+def _held(_hold: Hold) -> Recorded:
+    return Recorded(Outcome.HELD, None)
+
+
+def _log_payment(event: PaymentEvent, held_for: HoldReason | None) -> None:
+    log = logger.bind(
+        user_id=event.customer.user_id,
+        plan_code=event.plan_id,
+        amount=event.amount,
+        currency=event.currency,
+        payment_id=str(event.pk),
+        payment_method=event.payment_method,
+        origin=event.origin,
+    )
+    if held_for:
+        log.warning("payment held", outcome=Outcome.HELD.value, reason=held_for.value)
+    else:
+        log.info("payment recorded", outcome=Outcome.PROCESSED.value)

@@ -1,0 +1,52 @@
+"""What a stored update makes happen, whether at once or at a later try."""
+
+from __future__ import annotations
+
+import structlog
+from django.db import transaction
+
+from config.database import database_now
+from payments.checkout import PreCheckout
+from payments.recording import ReceivedPayment, ReceivedRefund, hold_unreadable, record_payment, record_refund
+from telegram_bot import handlers
+from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.updates import Other, SubscriptionChange, Unreadable, UnreadableMoney, Update, read_update
+
+logger = structlog.get_logger(__name__)
+
+
+def act(update: Update, *, body: bytes) -> None:
+    """Do what the update asks for. Every part of it may be repeated."""
+    match update.content:
+        case ReceivedPayment() as payment:
+            record_payment(payment)
+        case ReceivedRefund() as refund:
+            record_refund(refund)
+        case UnreadableMoney(detail):
+            hold_unreadable(evidence=body, detail=detail)
+        case SubscriptionChange() as change:
+            logger.info("subscription changed", telegram_user_id=change.subscriber.id, state=change.state)
+        case PreCheckout() | Other():
+            pass  # a query is answered when it comes or not at all
+        case content:
+            handlers.handle(content)
+
+
+def process_update(pk: int) -> None:
+    """Take up a stored update that is still to be done; done and given-up ones are left alone.
+
+    A failure is written down with the time of the next try, and raised for whoever runs this to see.
+    """
+    stored = IncomingUpdate.objects.get(pk=pk)
+    if stored.status != UpdateStatus.PENDING:
+        return
+    body = bytes(stored.body)
+    update = read_update(body)
+    assert not isinstance(update, Unreadable)  # noqa: S101 - it was read when it was stored
+    try:
+        act(update, body=body)
+    except Exception as error:
+        with transaction.atomic():
+            stored.mark_failed(error=error, now=database_now())
+        raise
+    stored.mark_done(now=database_now())

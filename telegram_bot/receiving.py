@@ -1,0 +1,164 @@
+"""An update arrives: it is stored, its effect on money happens at once, everything else goes to a worker.
+
+Whoever brings updates, the webhook or long polling, hands their bytes to `receive` and does as its answer says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any, TypeAlias
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.utils import translation
+
+from config.database import database_now, is_broken, retried
+from payments import metrics
+from payments.checkout import PreCheckout, decide_checkout
+from payments.models import CheckoutDecision
+from payments.ordinary import Beside, record_ordinary_payment
+from payments.recording import ReceivedPayment, ReceivedRefund
+from telegram_bot import processing, tasks, texts
+from telegram_bot.metrics import count_update
+from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.updates import Other, Unreadable, UnreadableMoney, Update, read_update
+
+logger = structlog.get_logger(__name__)
+
+# A call of the Bot API for whoever brought the update to make; None when there is nothing to say.
+Answer: TypeAlias = dict[str, Any] | None
+
+STORE_BESIDE = """
+    INSERT INTO telegram_bot_incomingupdate (bot_id, update_id, digest, kind, body, status, done_at)
+    SELECT %(bot_id)s::bigint, %(update_id)s::bigint, %(digest)s::bytea, %(kind)s::text, %(body)s::bytea, 'done',
+           statement_timestamp()
+    FROM event
+    ON CONFLICT (bot_id, update_id, digest) DO UPDATE SET status = 'done', done_at = excluded.done_at
+"""
+
+
+class NotStored(Exception):
+    """The database took nothing; Telegram must bring the update again, in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+def receive(body: bytes) -> Answer:
+    """Store an update, once for the same bytes, and do what cannot wait.
+
+    :raises NotStored: and then nothing happened at all
+    """
+    started = time.perf_counter()
+    update = read_update(body)
+    try:
+        if isinstance(update, Unreadable):
+            _quarantine(update, body)
+            count_update(kind="unreadable", outcome="quarantined")
+            return None
+        if isinstance(update.content, PreCheckout):
+            decision = _decide(update, update.content, body)
+            metrics.observe_precheck(ok=decision.ok, reason=decision.reason, seconds=time.perf_counter() - started)
+            count_update(kind=update.kind, outcome="done")
+            return checkout_answer(decision, language_code=update.content.language_code)
+        if isinstance(update.content, ReceivedPayment) and _record_ordinary(update, update.content, body):
+            metrics.observe_payment(seconds=time.perf_counter() - started)
+            count_update(kind=update.kind, outcome="done")
+            return None
+        count_update(kind=update.kind, outcome=_store_and_act(update, body))
+    except Exception as error:
+        logger.exception("update not stored")
+        is_urgent = isinstance(update, Update) and isinstance(update.content, PreCheckout)
+        raise NotStored(retry_after=1 if is_urgent else 5) from error
+    return None
+
+
+def _record_ordinary(update: Update, payment: ReceivedPayment, body: bytes) -> bool:
+    row = _row(update, body)
+    beside = Beside(STORE_BESIDE, {**row, "body": body})
+    return record_ordinary_payment(payment, beside=beside) is not None
+
+
+@retried
+@transaction.atomic
+def _store_and_act(update: Update, body: bytes) -> str:
+    """The row, and in the same transaction the effect. If the effect fails the row stays, for the sweeper to try.
+
+    Returns what became of it: `done`, `failed`, `queued` for a worker, or `duplicate`.
+    """
+    stored, created = IncomingUpdate.objects.get_or_create(
+        **_row(update, body), defaults={"body": body, "status": UpdateStatus.PENDING}
+    )
+    if isinstance(update.content, ReceivedPayment | ReceivedRefund | UnreadableMoney):
+        return _act(stored, update)  # again for a known one: it changes nothing, counts, and heals a failed try
+    if not created:
+        return "duplicate"
+    if isinstance(update.content, Other):
+        stored.mark_done(now=database_now())
+        return "done"
+    tasks.defer_processing(stored, update)
+    return "queued"
+
+
+def _act(stored: IncomingUpdate, update: Update) -> str:
+    try:
+        with transaction.atomic():
+            processing.act(update, body=bytes(stored.body))
+            if stored.status != UpdateStatus.DONE:
+                stored.mark_done(now=database_now())
+    except Exception as error:
+        if is_broken():
+            raise  # nothing is stored then, and Telegram must bring the update again
+        logger.exception("update failed", update_id=update.update_id, kind=update.kind)
+        stored.mark_failed(error=error, now=database_now())
+        return "failed"
+    return "done"
+
+
+@retried
+@transaction.atomic
+def _decide(update: Update, query: PreCheckout, body: bytes) -> CheckoutDecision:
+    decision = decide_checkout(query=query)
+    IncomingUpdate.objects.get_or_create(
+        **_row(update, body), defaults={"body": body, "status": UpdateStatus.DONE, "done_at": database_now()}
+    )
+    return decision
+
+
+def checkout_answer(decision: CheckoutDecision, *, language_code: str) -> dict[str, Any]:
+    """The call that answers a checkout, the refusal in the buyer's words."""
+    answer = {"method": "answerPreCheckoutQuery", "pre_checkout_query_id": decision.query_id, "ok": decision.ok}
+    if not decision.ok:
+        with translation.override(texts.language_of(language_code)):
+            answer["error_message"] = texts.checkout_refused(decision.reason)
+    return answer
+
+
+@retried
+def _quarantine(unreadable: Unreadable, body: bytes) -> None:
+    """Keep what cannot be understood, and do not have it sent again: it will not be understood tomorrow either."""
+    _, created = IncomingUpdate.objects.get_or_create(
+        bot_id=settings.TELEGRAM_BOT_ID,
+        update_id=unreadable.update_id,
+        digest=hashlib.sha256(body).digest(),
+        defaults={
+            "kind": "unreadable",
+            "body": body,
+            "status": UpdateStatus.QUARANTINED,
+            "error": unreadable.why,
+        },
+    )
+    if created:
+        logger.error("update not understood", update_id=unreadable.update_id, why=unreadable.why)
+
+
+def _row(update: Update, body: bytes) -> dict[str, Any]:
+    return {
+        "bot_id": settings.TELEGRAM_BOT_ID,
+        "update_id": update.update_id,
+        "digest": hashlib.sha256(body).digest(),
+        "kind": update.kind,
+    }
