@@ -1,12 +1,10 @@
 """What all tests share: the cast, a client that speaks as Telegram, and the local Telegram itself."""
 
-from collections.abc import Iterator
-
 import pytest
+import structlog
 from django.conf import settings
 from django.test import Client
 
-from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 
@@ -47,3 +45,10 @@ def bob(db):
 def invoice(alice, gold):
     """Gold for a month, quoted to Alice for 500 Stars."""
     return InvoiceFactory(customer=alice, plan=gold)
+
+
+@pytest.fixture
+def logged():
+    """What is logged meanwhile, as structlog's events."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
