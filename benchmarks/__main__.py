@@ -1,0 +1,188 @@
+"""`make bench`: measure this project beside its opponents, on one PostgreSQL, in one run."""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.cluster import running_cluster
+from benchmarks.processes import Process, free_port
+from benchmarks.report import UNITS, Sample, Samples, print_report, write_report
+from benchmarks.sides import PTB, FastAPI, PaymentSide, PgBench, Side, Surroundings
+from benchmarks.starledger import Reader, Starledger, Textbook, use_production_settings
+
+RESULTS = Path(__file__).parent / "results.json"
+SIZES = (10_000, 1_000_000)
+STEADY_RATE = 200  # pre-checkouts per second, and payments beside them
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    rounds: int
+    seconds: float
+    sizes: Sequence[int]
+    only: str | None
+
+    def wants(self, measure: str) -> bool:
+        return self.only in {None, measure, "size"}
+
+    @property
+    def with_peers(self) -> bool:
+        return self.only != "size"
+
+
+@dataclass
+class Bench:
+    """A run: the sides that take part, and what was found so far."""
+
+    options: Options
+    ours: list[Starledger] = field(default_factory=list)
+    payers: list[PaymentSide] = field(default_factory=list)
+    readers: list[Reader] = field(default_factory=list)
+    samples: Samples = field(default_factory=Samples)
+    calibration: list[float] = field(default_factory=list)
+
+    @property
+    def sides(self) -> list[Side]:
+        return list({id(side): side for side in [*self.payers, *self.readers, *self.ours]}.values())
+
+    def run(self) -> None:
+        # Reads come first: payments give some customers longer histories than others.
+        if self.options.wants("reads"):
+            for _ in self._rounds("reads"):
+                for reader in self.readers:
+                    self._read(reader)
+        if self.options.wants("precheckout"):
+            for _ in self._rounds("pre-checkouts"):
+                for side in self.ours:
+                    self._check_out(side)
+        if self.options.wants("payments"):
+            for _ in self._rounds("payments"):
+                for payer in self.payers:
+                    with self.alone(payer):
+                        rate = payer.record_payments(seconds=self.options.seconds)
+                    self._note("payments", "per_second", payer, rate.per_second)
+
+    def _read(self, reader: Reader) -> None:
+        seconds = self.options.seconds / 2
+        with self.alone(reader):
+            mine, checks = reader.answer_my_entitlements(seconds=seconds), reader.answer_checks(seconds=seconds)
+        self._note("me/entitlements", "per_second", reader, mine.per_second)
+        self._note("entitlements/check", "per_second", reader, checks.per_second)
+
+    def _check_out(self, side: Starledger) -> None:
+        with self.alone(side):
+            outcome = side.answer_checkouts(per_second=STEADY_RATE, seconds=self.options.seconds)
+        for percent in (50, 99):
+            milliseconds = outcome.percentile("checkout", percent) * 1000
+            self._note(f"pre-checkout p{percent}", "ms", side, milliseconds)
+
+    def _rounds(self, what: str) -> Iterator[int]:
+        for number in range(1, self.options.rounds + 1):
+            self.calibration.append(calibrate())
+            say(f"{what}: round {number} of {self.options.rounds}")
+            yield number
+
+    @contextmanager
+    def alone(self, side: Side) -> Iterator[None]:
+        with ExitStack() as stack:
+            for other in self.sides:
+                if other is not side:
+                    stack.enter_context(other.resting())
+            yield
+
+    def _note(self, measure: str, unit: str, side: Side, value: float) -> None:
+        self.samples.add(Sample(measure, unit, side.name, side.customers, value))
+        say(f"  {measure:<22}{side.name:<14}{side.customers:>10,}{value:>12,.1f}{UNITS[unit]}")
+
+    def peak_memory(self) -> dict[str, list[int]]:
+        """KiB of every process, by what it is."""
+        return {
+            process.name: sorted(process.peak_memory().values(), reverse=True)
+            for side in self.sides
+            for process in side.processes
+        }
+
+
+def calibrate() -> float:
+    """Seconds that a fixed calculation takes: how fast the machine is at this moment."""
+    started = time.perf_counter()
+    total = 0
+    for number in range(3_000_000):
+        total += number
+    return time.perf_counter() - started
+
+
+def say(what: str) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {what}", flush=True)
+
+
+def take_part(bench: Bench, around: Surroundings, stack: ExitStack) -> None:
+    """Make the sides that the options ask for, with their databases and servers."""
+    options = bench.options
+    for customers in options.sizes:
+        ours = Starledger(around, customers=customers)
+        bench.ours.append(ours)
+        bench.readers.append(ours)
+        bench.payers.append(ours)
+        if options.with_peers and options.wants("payments"):
+            bench.payers += [peer(around, customers=customers) for peer in (FastAPI, PTB, PgBench)]
+        if options.with_peers and options.wants("reads"):
+            bench.readers.append(Textbook(around, customers=customers, tables_of=ours))
+    for side in sorted(bench.sides, key=lambda side: isinstance(side, Textbook)):  # its tables are made by ours
+        started = time.monotonic()
+        stack.callback(side.end)
+        side.prepare()
+        say(f"{side.name} with {side.customers:,} customers is ready after {time.monotonic() - started:.0f} s")
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of load in each round")
+    parser.add_argument("--quick", action="store_true", help="one short round with few customers, to see that it works")
+    parser.add_argument("--only", choices=["payments", "precheckout", "reads", "size"], help="size: ours alone")
+    given = parser.parse_args(arguments)
+    if given.quick:
+        return Options(rounds=1, seconds=1, sizes=(1_000,), only=given.only)
+    return Options(rounds=given.rounds, seconds=given.seconds, sizes=SIZES, only=given.only)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
+    use_production_settings()
+    started = datetime.now(UTC)
+    bench = Bench(options)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(running_cluster())
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="starledger-bench-")))
+        bot_api_port = free_port()
+        command = [sys.executable, "-m", "benchmarks.telegram", str(bot_api_port)]
+        bot_api = Process("Bot API", command, environment=os.environ, log=logs / "bot_api.log")
+        stack.callback(bot_api.end)
+        bot_api.wait_for(bot_api_port)
+        take_part(bench, Surroundings(cluster, logs, bot_api_port), stack)
+        bench.run()
+        memory = bench.peak_memory()
+        about = {
+            "started_at": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+            "took_seconds": round((datetime.now(UTC) - started).total_seconds()),
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "postgresql": cluster.version(),
+        }
+    print_report(bench.samples, memory=memory, calibration=bench.calibration)
+    write_report(RESULTS, bench.samples, about=about, memory=memory, calibration=bench.calibration)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
