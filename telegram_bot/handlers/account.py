@@ -1,0 +1,59 @@
+"""What somebody has, and what he has paid."""
+
+from __future__ import annotations
+
+from entitlements.selectors import holdings
+from payments.models import EventStatus, PaymentEvent, Plan, Resolution
+from telegram_bot import keyboards, texts
+from telegram_bot.gateway import gateway
+from telegram_bot.handlers.people import customer_of
+from telegram_bot.updates import Command
+
+LATEST = 10
+
+
+def status(command: Command) -> None:
+    held = holdings(customer_of(command.sender).user_id)
+    titles = Plan.objects.in_bulk([each.leading().plan_code for each in held.entitlements])
+    lines = []
+    for each in held.entitlements:
+        plan = titles.get(each.leading().plan_code)
+        lines.append(
+            texts.access(
+                plan.title if plan else each.code,
+                active=each.access.active_at(held.now),
+                ends_at=each.access.ends_at,
+            )
+        )
+    if lines:
+        gateway.send_message(chat_id=command.chat_id, text="\n".join(lines))
+    else:
+        gateway.send_message(chat_id=command.chat_id, text=texts.no_access_yet(), keyboard=keyboards.see_plans())
+
+
+def history(command: Command) -> None:
+    customer = customer_of(command.sender)
+    payments = PaymentEvent.objects.payments().filter(customer=customer).newest_first()
+    entries = [
+        texts.payment(
+            title=payment.plan.title if payment.plan else "",
+            money=payment.money,
+            paid_at=payment.occurred_at,
+            state=texts.payment_state(_state_of(payment)),
+            payment_id=str(payment.pk),
+        )
+        for payment in payments.select_related("plan", "hold").prefetch_related("refunds")[:LATEST]
+    ]
+    if entries:
+        gateway.send_message(chat_id=command.chat_id, text="\n\n".join([texts.latest_payments(), *entries]))
+    else:
+        gateway.send_message(chat_id=command.chat_id, text=texts.no_payments_yet(), keyboard=keyboards.see_plans())
+
+
+def _state_of(payment: PaymentEvent) -> str:
+    """`processed`, `held`, `refunded` or `dismissed`, as it is now."""
+    if payment.refunds.all():
+        return "refunded"
+    if payment.status == EventStatus.PROCESSED:
+        return "processed"
+    return {"": "held", Resolution.GRANTED.value: "processed"}.get(payment.hold.resolution, payment.hold.resolution)
