@@ -1,0 +1,177 @@
+"""The outbox drained: the messages owed to buyers, sent at the pace Telegram allows.
+
+A notice is leased, sent with no transaction open, then marked. A crash between the last two repeats the message once
+the lease is over: a buyer who reads twice that he has paid loses nothing, one who never reads it writes to support.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from datetime import timedelta
+
+import structlog
+from django.db import connection
+
+from config.database import database_now
+from entitlements.models import Entitlement, Grant
+from payments.channels.base import ChannelError, Refused, Unavailable
+from payments.models import HoldReason, Notice, NoticeKind, PaymentEvent
+from telegram_bot import texts
+from telegram_bot.gateway import gateway
+
+logger = structlog.get_logger(__name__)
+
+PER_SECOND = 25  # Telegram takes about 30 from a bot; several workers share them by obeying its 429
+SENDERS = 8  # how many wait for Telegram's answers at once, so that a slow network does not slow the pace
+BATCH = 25
+LEASE = 120  # seconds; a whole batch that times out takes less than half a minute
+LOOK_EVERY, REST_AFTER_FAILURE = 0.25, 5.0  # seconds
+LONGEST_PAUSE = timedelta(hours=1)
+MOST_ATTEMPTS = 24  # pauses of 2, 4, 8 … seconds, then hourly: about half a day
+
+# Takes the notices that are due out of the sight of every other worker, in one statement.
+TAKE = """
+    UPDATE payments_notice
+    SET next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s), attempts = attempts + 1
+    WHERE id IN (
+        SELECT id FROM payments_notice
+        WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= clock_timestamp()
+        ORDER BY next_attempt_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+"""
+
+
+class Pace:
+    """Lets its callers through no faster than so many a second."""
+
+    def __init__(self, per_second: int) -> None:
+        self._between, self._next = 1 / per_second, 0.0
+
+    def keep(self) -> None:
+        now = time.monotonic()
+        time.sleep(max(0.0, self._next - now))
+        self._next = max(now, self._next) + self._between
+
+
+def drain(stop: threading.Event) -> None:
+    """Send what is owed until `stop` is set: the life of a thread in each worker."""
+    pace = Pace(PER_SECOND)
+    with ThreadPoolExecutor(SENDERS, thread_name_prefix="notices") as senders:
+        while not stop.is_set():
+            try:
+                rest = send_due(pace, senders)
+            except Exception:
+                # This thread must outlive whatever happens to the database; what it had leased comes back by itself.
+                logger.exception("notices not sent")
+                connection.close()
+                rest = REST_AFTER_FAILURE
+            stop.wait(rest)
+    connection.close()
+
+
+def send_due(pace: Pace, senders: Executor) -> float:
+    """Send one batch of what is due, and return for how many seconds to rest before the next."""
+    notices = _take()
+    sending: dict[Future[int], Notice] = {}
+    for notice in notices:
+        chat_id = notice.event.customer.telegram_user_id
+        if chat_id is None:
+            _give_up(notice, "the customer has no Telegram account that we know of")
+            continue
+        try:
+            text = compose(notice)
+        except Exception as error:
+            _settle(notice, error)
+            continue
+        pace.keep()
+        sending[senders.submit(gateway.send_message, chat_id=chat_id, text=text)] = notice
+
+    asked_to_wait: list[int] = []
+    for sent in as_completed(sending):
+        failure = sent.exception()
+        _settle(sending[sent], failure)
+        if isinstance(failure, Unavailable):
+            asked_to_wait.append(failure.retry_after)
+    if len(asked_to_wait) > 1:
+        return max(asked_to_wait)  # a single chat may have reached a limit of its own; several mean that the bot has
+    return 0 if len(notices) == BATCH else LOOK_EVERY
+
+
+def _take() -> list[Notice]:
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, {"lease": LEASE, "batch": BATCH})
+        taken = [pk for (pk,) in cursor.fetchall()]
+    if not taken:
+        return []
+    return list(Notice.objects.filter(pk__in=taken).select_related("event__customer", "event__plan").order_by("pk"))
+
+
+def _settle(notice: Notice, error: BaseException | None) -> None:
+    """Write down what became of it. One notice that always fails must not keep the others from being marked."""
+    match error:
+        case None:
+            Notice.objects.filter(pk=notice.pk).update(sent_at=database_now(), error="")
+            logger.info("notice sent", kind=notice.kind, payment_id=str(notice.event_id))
+        case Refused(description=description):
+            _give_up(notice, description)
+        case _ if notice.attempts < MOST_ATTEMPTS:
+            _put_off(notice, error)
+        case _:
+            _give_up(notice, str(error))
+
+
+def _put_off(notice: Notice, error: BaseException) -> None:
+    pause = min(timedelta(seconds=2**notice.attempts), LONGEST_PAUSE)
+    if isinstance(error, Unavailable):
+        pause = max(pause, timedelta(seconds=error.retry_after))
+    Notice.objects.filter(pk=notice.pk).update(next_attempt_at=database_now() + pause, error=str(error))
+    unexpected = None if isinstance(error, ChannelError) else error
+    logger.warning(
+        "notice put off", kind=notice.kind, payment_id=str(notice.event_id), why=str(error), exc_info=unexpected
+    )
+
+
+def _give_up(notice: Notice, why: str) -> None:
+    Notice.objects.filter(pk=notice.pk).update(given_up_at=database_now(), error=why)
+    logger.warning("notice given up", kind=notice.kind, payment_id=str(notice.event_id), why=why)
+
+
+# --- What they say --------------------------------------------------------------------------------------------------
+
+
+def compose(notice: Notice) -> str:
+    """The message in the customer's language, true at this moment."""
+    event = notice.event
+    with texts.speaking(event.customer.language_code):
+        match notice.kind:
+            case NoticeKind.PAYMENT_CONFIRMED:
+                return "\n\n".join(
+                    [texts.payment_confirmed(title=_title(event), money=event.money), *_access_by(event)]
+                )
+            case NoticeKind.PAYMENT_HELD:
+                return texts.payment_held(
+                    money=event.money, reason=HoldReason(event.hold.reason), payment_id=str(event.pk)
+                )
+            case NoticeKind.REFUNDED:
+                payment = event.refund_of or event
+                return "\n\n".join(
+                    [texts.payment_returned(title=_title(event), money=event.money), *_access_by(payment)]
+                )
+    raise AssertionError(notice.kind)
+
+
+def _title(event: PaymentEvent) -> str:
+    return event.plan.title if event.plan else ""
+
+
+def _access_by(payment: PaymentEvent) -> list[str]:
+    """What the customer has now of that which the payment gave; nothing when it gave nothing."""
+    given = Grant.objects.filter(source=payment.source).values("entitlement")
+    now = database_now()
+    return [
+        texts.access_now(active=entitlement.access.active_at(now), ends_at=entitlement.active_until)
+        for entitlement in Entitlement.objects.filter(customer=payment.customer_id, code__in=given)
+    ]

@@ -1,0 +1,74 @@
+"""What the workers do with the inbox."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from procrastinate import BaseRetryStrategy, RetryDecision
+from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
+
+from config.database import database_now
+from payments.channels.base import Unavailable
+from telegram_bot import processing
+from telegram_bot.models import IncomingUpdate
+from telegram_bot.updates import ButtonPress, Command, Membership, Text, Unreadable, Update, read_update
+
+QUICK_TRIES = 3
+LONGEST_QUICK_PAUSE = 60  # seconds
+BATCH = 100
+# A job that is not done by then was lost, or its queue is so long that another job for it would only make it longer.
+PATIENCE, LEASE = timedelta(minutes=1), timedelta(minutes=10)
+
+
+class WhenTelegramIsBack(BaseRetryStrategy):
+    """A few more tries in the seconds that follow, as far off as Telegram asks; the sweep has longer pauses."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if not isinstance(exception, Unavailable) or job.attempts >= QUICK_TRIES:
+            return None
+        pause = max(exception.retry_after, 2**job.attempts)
+        return RetryDecision(retry_in={"seconds": pause}) if pause <= LONGEST_QUICK_PAUSE else None
+
+
+@app.task(queue="updates", retry=WhenTelegramIsBack())
+def process_update(update_pk: int) -> None:
+    """Do what an update asks for, if that is still to be done."""
+    processing.process_update(update_pk)
+
+
+def defer_processing(stored: IncomingUpdate, update: Update) -> None:
+    """Have a worker process it as soon as the open transaction commits: one at a time in each chat, in their order."""
+    process_update.configure(lock=f"chat:{_chat_of(update)}").defer(update_pk=stored.pk)
+
+
+def _chat_of(update: Update) -> int | None:
+    match update.content:
+        case Command(chat_id=chat_id) | Text(chat_id=chat_id) | Membership(chat_id=chat_id):
+            return chat_id
+        case ButtonPress(chat_id=chat_id, sender=sender):
+            return chat_id or sender.id
+    return None
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="updates", queueing_lock="sweep_updates")
+def sweep_updates(timestamp: int) -> None:
+    """Hand updates to the workers again: those that failed when their pause is over, and those whose job was lost."""
+    while _sweep_batch() == BATCH:
+        pass
+
+
+@transaction.atomic
+def _sweep_batch() -> int:
+    now = database_now()
+    failed_or_lost = Q(attempts__gt=0) | Q(next_attempt_at__lte=now - PATIENCE)
+    due = list(IncomingUpdate.objects.due_at(now).filter(failed_or_lost).select_for_update(skip_locked=True)[:BATCH])
+    for stored in due:
+        update = read_update(bytes(stored.body))
+        assert not isinstance(update, Unreadable)  # noqa: S101 - it was read when it was stored
+        defer_processing(stored, update)
+    IncomingUpdate.objects.filter(pk__in=[stored.pk for stored in due]).update(next_attempt_at=now + LEASE)
+    return len(due)
