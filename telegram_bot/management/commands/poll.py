@@ -1,0 +1,32 @@
+"""Long polling instead of a webhook."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from telegram_bot.bot_settings import introduce
+from telegram_bot.gateway import gateway
+from telegram_bot.management.plain_words import failures_in_plain_words
+from telegram_bot.polling import poll
+
+
+class Command(BaseCommand):
+    help = (
+        "Fetch the bot's updates by long polling instead of a webhook, which is removed. Ends with Ctrl-C or SIGTERM."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        # An interruption is harmless anywhere: what is not stored is not confirmed, so Telegram brings it again.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with failures_in_plain_words():
+                gateway.delete_webhook()
+                introduce()
+                self.stdout.write(f"Polling for @{gateway.username()}. Press Ctrl-C to stop.")
+                poll(threading.Event())
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped.")
