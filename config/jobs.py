@@ -8,7 +8,8 @@ from django.db import connection
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-SECONDS_WITHOUT_HEARTBEAT = 30  # a worker beats every ten
+HEARTBEAT_SECONDS = 10
+SECONDS_WITHOUT_HEARTBEAT = 30  # then a worker is taken for dead and its jobs are taken up again
 
 # A job put off has its time; one to be done at once is as old as its first event. Jobs are fetched by their ids.
 OLDEST_SECONDS = """

@@ -189,12 +189,11 @@ USE_TZ = True
 # --- Pages --------------------------------------------------------------------------------------------------------
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # the few static files are served from their packages; nothing has to be collected
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -234,6 +233,8 @@ LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
 # --- Jobs ---------------------------------------------------------------------------------------------------------
 
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
+# What a worker runs beside the jobs, each `(stop: threading.Event) -> None` in a thread of its own.
+WORKER_LOOPS = ["telegram_bot.notices.drain"]
 
 # Derived keys: one secret, several purposes, none of them the secret itself.
 PAYLOAD_KEY = hashlib.blake2b(b"invoice payloads", key=SECRET_KEY.encode()[:64], digest_size=32).digest()

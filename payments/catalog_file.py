@@ -150,7 +150,7 @@ class _Table:
         value = self.values.get(key, False)
         if not isinstance(value, bool):
             self.refuse(key, f"{key} must be true or false.")
-        return bool(value)
+        return value is True
 
     def one_of(self, key: str, choices: type[Choice], default: Choice | None = None) -> str:
         value = self.values.get(key, default)

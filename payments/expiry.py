@@ -26,13 +26,13 @@ EXPIRE = """
 """
 
 
-def expire_invoices(*, now: datetime) -> int:
+def expire_invoices(*, now: datetime, batch: int = BATCH) -> int:
     """Mark the invoices that lapsed unpaid, each batch in a transaction of its own. Returns how many there were."""
     total = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(EXPIRE, {"now": now, "batch": BATCH})
+            cursor.execute(EXPIRE, {"now": now, "batch": batch})
             expired = int(cursor.fetchone()[0])
         total += expired
-        if expired < BATCH:
+        if expired < batch:
             return total

@@ -1,0 +1,21 @@
+"""What must be right before a process may serve or work; each fault is one sentence."""
+
+from __future__ import annotations
+
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+
+from config.health import SchemaBehind, require_current_schema
+
+
+def require_database() -> None:
+    """
+    :raises CommandError: the database cannot be reached, or lacks migrations
+    """
+    try:
+        require_current_schema()
+    except SchemaBehind as error:
+        raise CommandError(str(error)) from error
+    except DatabaseError as error:
+        message = "The database of DATABASE_URL does not answer; is it running, and are name and password right?"
+        raise CommandError(message) from error
