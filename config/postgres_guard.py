@@ -54,7 +54,7 @@ def _launch(
         "cwd": home,
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
         "stdin": subprocess.DEVNULL,
-        "preexec_fn": _end_with_parent,
+        "preexec_fn": end_with_parent,
     }
     if account:
         run_as |= {"user": account[0], "group": account[1], "extra_groups": []}
@@ -80,11 +80,11 @@ def _empty(directory: Path, account: list[int] | None) -> None:
         os.chown(directory, *account)
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end the server (SIGINT: a fast shutdown) should even the guard be killed."""
+def end_with_parent(how: int = signal.SIGINT) -> None:
+    """For `preexec_fn`: have the kernel send a signal to the child when its parent dies, even by SIGKILL."""
     if sys.platform == "linux":
         set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGINT)
+        ctypes.CDLL(None).prctl(set_death_signal, how)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,246 @@
+"""`make run`: all of Starledger on this machine, with a local Telegram to buy in."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from config.env import BASE_DIR
+from config.postgres_guard import end_with_parent
+from entitlements.models import ApiClient, Scope
+from payments.models import Plan
+
+HOST = "127.0.0.1"
+STATE = BASE_DIR / ".starledger"
+CATALOGUE = BASE_DIR / "payments" / "demo_catalogue.toml"
+START_SECONDS = 60
+STOP_SECONDS = 10
+LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the demo's processes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def refuse_if_ended(self) -> None:
+        if self.process.poll() is not None:
+            lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+            words = "\n".join(f"    {line}" for line in lines)
+            how = f"The {self.name} has ended (exit code {self.process.returncode})"
+            raise CommandError(f"{how}. Its last lines, of {self.log}:\n{words}")
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Parts:
+    """The demo's processes. They end in the reverse order of their start, when the block ends or the demo is killed."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._running: list[Part] = []
+        self.logs = STATE / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "Parts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C does not leave half of them behind
+            signal.signal(number, signal.SIG_IGN)
+        while self._running:
+            self._running.pop().end()
+
+    def start(self, name: str, *arguments: str) -> Part:
+        log = self.logs / f"{name.replace(' ', '-')}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=BASE_DIR,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the demo alone, which ends the others in order
+                preexec_fn=partial(end_with_parent, signal.SIGTERM),
+            )
+        part = Part(name, process, log)
+        self._running.append(part)
+        return part
+
+    def finish(self, name: str, *arguments: str) -> None:
+        """Run a command to its end."""
+        part = self.start(name, *arguments)
+        self._running.remove(part)
+        if part.process.wait(START_SECONDS) != 0:
+            part.refuse_if_ended()
+
+    def wait_for(self, part: Part, port: int) -> None:
+        """Wait until a process listens on its port."""
+        deadline = time.monotonic() + START_SECONDS
+        while not _is_listening(port):
+            self.refuse_if_any_ended()
+            if time.monotonic() > deadline:
+                raise CommandError(f"The {part.name} was not up within {START_SECONDS} s; see {part.log}.")
+            time.sleep(0.05)
+
+    def refuse_if_any_ended(self) -> None:
+        for part in self._running:
+            part.refuse_if_ended()
+
+
+class Command(BaseCommand):
+    help = "Runs everything on this machine: database, local Telegram, web server and worker."
+    requires_system_checks: list[str] = []  # they would be made again by each part
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8000, help="of the shop (8000)")
+        parser.add_argument("--telegram-port", type=int, default=8081, help="of the local Telegram (8081)")
+
+    def handle(self, *args: Any, port: int, telegram_port: int, **options: Any) -> None:
+        if not settings.DEBUG:
+            raise CommandError("The demo is for development: set DEBUG=true in .env, or use `manage.py serve`.")
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGHUP, _interrupt)
+        local = settings.TELEGRAM_IS_LOCAL
+        for wanted in (port, telegram_port) if local else (port,):
+            _refuse_taken(wanted)
+        environment = {"PUBLIC_URL": f"http://localhost:{port}"} if local else {}
+        if local:
+            environment["TELEGRAM_API_BASE_URL"] = f"http://{HOST}:{telegram_port}"
+            environment["TELEGRAM_WEBHOOK_URL"] = f"http://{HOST}:{port}/api/v1/telegram/webhook"
+        try:
+            self.stdout.write("Preparing the database …")
+            credentials = _prepare_database()
+            with Parts(environment) as parts:
+                self.stdout.write("Starting the parts …")
+                self._start(parts, port, telegram_port if local else None)
+                self._show(credentials, parts.logs, port, telegram_port if local else None)
+                while True:
+                    parts.refuse_if_any_ended()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            self.stdout.write("\nStopped.")
+
+    def _start(self, parts: Parts, port: int, telegram_port: int | None) -> None:
+        manage = str(BASE_DIR / "manage.py")
+        if telegram_port:
+            state = str(STATE / "telegram.json")
+            telegram = parts.start(
+                "local Telegram", "-m", "telegram_bot.sandbox",
+                "--port", str(telegram_port), "--token", settings.TELEGRAM_BOT_TOKEN, "--state", state,
+            )  # fmt: skip
+        web = parts.start("web server", manage, "serve", "--host", HOST, "--port", str(port))
+        parts.start("worker", manage, "worker")
+        parts.wait_for(web, port)
+        if telegram_port:
+            parts.wait_for(telegram, telegram_port)
+            parts.finish("webhook registration", manage, "set_webhook")
+        else:
+            parts.start("poller", manage, "poll")
+
+    def _show(self, credentials: dict[str, str], logs: Path, port: int, telegram_port: int | None) -> None:
+        shop = f"http://localhost:{port}"
+        key = f"-H 'Authorization: Api-Key {credentials['api_key']}'"
+        rows = {
+            "Buy something": f"http://localhost:{telegram_port}/" if telegram_port else "write /start to your bot",
+            "See the payment": f"{shop}/admin/   {credentials['admin']}",
+            "Ask for the access": f"curl {key} {shop}/api/v1/customers/USER_ID/entitlements",
+            "Read the API": f"{shop}/api/docs/",
+            "Metrics": f"{shop}/metrics",
+            "Logs": f"{logs}/",
+        }
+        lines = "\n".join(f"  {name:20}{value}" for name, value in rows.items())
+        self.stdout.write(f"\nStarledger is running. Ctrl-C stops it, `make forget` drops its data.\n\n{lines}\n")
+
+
+def _prepare_database() -> dict[str, str]:
+    """Bring the tables up to date, and fill an empty database with what the demo needs."""
+    call_command("migrate", verbosity=0)
+    if not Plan.objects.exists():
+        call_command("load_catalog", str(CATALOGUE), stdout=StringIO())
+    credentials = {"admin": _admin(), "api_key": _api_key()}
+    connection.close()
+    return credentials
+
+
+def _admin() -> str:
+    """How to sign in to the admin."""
+    users = get_user_model().objects
+    if not users.filter(username="admin").exists():
+        password = secrets.token_urlsafe(12)
+        users.create_superuser("admin", password=password)
+        _keep("admin_password", password)
+    return f"admin / {_kept().get('admin_password', 'the password you chose')}"
+
+
+def _api_key() -> str:
+    """A key that may read who has access and what was paid."""
+    key = _kept().get("api_key", "")
+    if not ApiClient.objects.filter(prefix=key.partition(".")[0]).exists():
+        printed = StringIO()
+        scopes = [Scope.ENTITLEMENTS_READ.value, Scope.PAYMENTS_READ.value]
+        call_command("create_api_key", "demo", scope=scopes, stdout=printed)
+        key = printed.getvalue().strip()
+        _keep("api_key", key)
+    return key
+
+
+def _kept() -> dict[str, str]:
+    file = STATE / "demo.json"
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    return kept
+
+
+def _keep(name: str, value: str) -> None:
+    file = STATE / "demo.json"
+    file.parent.mkdir(exist_ok=True)
+    kept = {**_kept(), name: value}
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(kept))
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} cannot be used ({error.strerror}). Choose others: make run PORT=8001 TELEGRAM_PORT=8082"
+            ) from error
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
