@@ -121,7 +121,7 @@ class Grant(models.Model):
 
 
 class EntitlementQuerySet(models.QuerySet["Entitlement"]):
-    def active_at(self, now: datetime) -> Self:
+    def active_at(self, now: datetime | Now) -> Self:
         return self.filter(Q(active_until__isnull=True) | Q(active_until__gt=now))
 
 

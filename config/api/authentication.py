@@ -1,0 +1,155 @@
+"""Who is calling: a buyer with a token, or a program with an API key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import structlog
+from django.db.models import Q
+from django.db.models.functions import Now
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from config.api import ratelimit, tokens
+from config.api.problems import Code, Problem
+from config.database import retried
+from entitlements import identities
+from entitlements.models import ApiClient, Customer, Scope
+
+PREFIX_LENGTH = 8
+SECRET_BYTES = 32
+API_KEY = re.compile(r"([a-z0-9]{8})\.([A-Za-z0-9_-]{43})")
+USE_NOTED_EVERY = timedelta(minutes=1)
+
+log = structlog.get_logger(__name__)
+
+
+# --- Buyers ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """The bearer of a valid token. Who that is to us is looked up when it is asked for."""
+
+    claims: tokens.Claims
+
+    is_authenticated = True
+
+    def is_known_as(self, customer: identities.Identity | None) -> bool:
+        """Whether this is the customer the token names, with nothing to change about him and nothing against him."""
+        return (
+            customer is not None
+            and customer.blocked_at is None
+            and identities.agree(customer, self.claims.telegram_user_id)
+        )
+
+    @cached_property
+    def customer(self) -> Customer:
+        """:raises Problem: `invalid_token` when the token's ids disagree with what we know, `customer_blocked`"""
+        try:
+            customer = identities.customer_for_token(sub=self.claims.sub, telegram_user_id=self.claims.telegram_user_id)
+        except identities.IdentityDisagrees as error:
+            raise Problem(Code.INVALID_TOKEN) from error
+        if customer.blocked_at is not None:
+            raise Problem(Code.CUSTOMER_BLOCKED)
+        return customer
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <JWT>`; the user of the request is a `Buyer`."""
+
+    def authenticate(self, request: Request) -> tuple[Buyer, None] | None:
+        token = credentials(request, "bearer")
+        if token is None:
+            return None
+        try:
+            return Buyer(tokens.read(token)), None
+        except tokens.InvalidToken as error:
+            log.info("token refused", reason=str(error))
+            raise Problem(Code.INVALID_TOKEN) from error
+        except tokens.KeysUnavailable as error:
+            raise Problem(Code.UNAVAILABLE) from error
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="starledger"'
+
+
+# --- Programs -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that holds an API key."""
+
+    client_id: int
+    scopes: frozenset[str]
+
+    is_authenticated = True
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Api-Key <prefix>.<secret>`; the user of the request is a `Program`."""
+
+    def authenticate(self, request: Request) -> tuple[Program, None] | None:
+        key = credentials(request, "api-key")
+        if key is None:
+            return None
+        client = _client_with(key)
+        if client is None:
+            raise Problem(Code.INVALID_TOKEN, "This API key is unknown, expired or revoked.")
+        if client.requests_per_minute is not None:
+            ratelimit.hit(subject=f"api_client:{client.pk}", limit=client.requests_per_minute)
+        return Program(client.pk, frozenset(client.scopes)), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Api-Key realm="starledger"'
+
+
+def credentials(request: Request, scheme: str) -> str | None:
+    """What follows the scheme's name in the Authorization header; None when it names another scheme or is missing."""
+    given, _, value = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return value.strip() if given.lower() == scheme else None
+
+
+def create_api_client(*, name: str, scopes: list[Scope], lifetime: timedelta | None, now: datetime) -> str:
+    """Make an API client and return its key `<prefix>.<secret>`, which nobody can read again."""
+    prefix = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(PREFIX_LENGTH))
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    ApiClient.objects.create(
+        name=name,
+        prefix=prefix,
+        secret_hash=_hash(secret),
+        scopes=scopes,
+        expires_at=None if lifetime is None else now + lifetime,
+    )
+    return f"{prefix}.{secret}"
+
+
+@retried
+def _client_with(key: str) -> ApiClient | None:
+    parts = API_KEY.fullmatch(key)
+    if parts is None:
+        return None
+    prefix, secret = parts.groups()
+    client = ApiClient.objects.annotate(now=Now()).filter(prefix=prefix, revoked_at__isnull=True).first()
+    # A prefix is no secret: how long its absence takes tells nothing of worth.
+    if client is None or not hmac.compare_digest(_hash(secret), bytes(client.secret_hash)):
+        return None
+    if client.expires_at is not None and client.expires_at <= client.now:
+        return None
+    if client.last_used_at is None or client.now - client.last_used_at >= USE_NOTED_EVERY:
+        # At most once a minute, so that reading does not become writing.
+        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=Now() - USE_NOTED_EVERY)
+        ApiClient.objects.filter(stale, pk=client.pk).update(last_used_at=Now())
+    return client
+
+
+def _hash(secret: str) -> bytes:
+    """Plain SHA-256 is enough: the secret holds 256 random bits."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,107 @@
+"""A sliding window that is exact under concurrency: in PostgreSQL by one statement, or in Redis."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.db.models.functions import Now
+from limits import RateLimitItemPerSecond
+from limits.errors import StorageError
+from limits.storage import RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from config.database import retried
+from entitlements.models import RateLimit
+
+WINDOW = timedelta(seconds=60)
+REDIS_SECONDS = 0.5  # a Redis slower than this counts as gone
+
+log = structlog.get_logger(__name__)
+
+
+class RateLimited(Exception):
+    """Too many attempts. After `retry_after` seconds one more will be let through."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+def hit(*, subject: str, limit: int, window: timedelta = WINDOW) -> None:
+    """Count one attempt of the subject, or refuse it. Refused attempts do not count, so the wait never grows.
+
+    Called outside transactions: an attempt must stay counted when what follows is rolled back.
+
+    :raises RateLimited: when the last window holds `limit` attempts already
+    """
+    wait = None
+    if settings.REDIS_URL:
+        try:
+            wait = _seconds_to_wait_by_redis(subject, limit, window)
+        except StorageError as error:
+            log.warning("rate limit counted in PostgreSQL, for Redis is out of reach", error=str(error.storage_error))
+    if wait is None:
+        wait = _seconds_to_wait(subject, limit, window)
+    if wait > 0:
+        raise RateLimited(max(1, math.ceil(wait)))
+
+
+# The row's lock puts attempts of one subject in a queue, and the clock is read behind it: whatever the concurrency,
+# at most `limit` moments lie within any window. The last element is this attempt's exactly when it was let through.
+HIT = """
+    INSERT INTO entitlements_ratelimit AS seen (subject, attempts, updated_at)
+    SELECT %(subject)s, ARRAY[moment], moment FROM (SELECT clock_timestamp() AS moment) AS clock
+    ON CONFLICT (subject) DO UPDATE SET (attempts, updated_at) = (
+        SELECT CASE WHEN cardinality(recent) < %(limit)s THEN recent || moment ELSE recent END, moment
+        FROM (SELECT clock_timestamp() AS moment) AS clock
+        CROSS JOIN LATERAL (
+            SELECT ARRAY(
+                SELECT attempt FROM unnest(seen.attempts) AS attempt
+                WHERE attempt > moment - %(window)s ORDER BY attempt
+            ) AS recent
+        ) AS counted
+    )
+    RETURNING CASE WHEN attempts[cardinality(attempts)] = updated_at THEN 0
+        ELSE extract(epoch FROM attempts[1 + cardinality(attempts) - %(limit)s] + %(window)s - updated_at) END
+"""
+
+
+@retried
+def _seconds_to_wait(subject: str, limit: int, window: timedelta) -> float:
+    parameters: dict[str, Any] = {"subject": subject, "limit": limit, "window": window}
+    with connection.cursor() as cursor:
+        cursor.execute(HIT, parameters)
+        (wait,) = cursor.fetchone()
+    return float(wait)
+
+
+def _seconds_to_wait_by_redis(subject: str, limit: int, window: timedelta) -> float:
+    limiter, item = _redis(settings.REDIS_URL), RateLimitItemPerSecond(limit, int(window.total_seconds()))
+    if limiter.hit(item, subject):
+        return 0
+    return max(1, limiter.get_window_stats(item, subject).reset_time - time.time())
+
+
+@functools.cache
+def _redis(url: str) -> MovingWindowRateLimiter:
+    storage = RedisStorage(
+        url,
+        wrap_exceptions=True,
+        key_prefix="starledger",
+        socket_connect_timeout=REDIS_SECONDS,
+        socket_timeout=REDIS_SECONDS,
+    )
+    return MovingWindowRateLimiter(storage)
+
+
+def forget_old_attempts() -> int:
+    """Delete the rows of subjects that have been quiet for an hour, longer than any window; returns how many."""
+    deleted, _ = RateLimit.objects.filter(updated_at__lt=Now() - timedelta(hours=1)).delete()
+    return deleted

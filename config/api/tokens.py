@@ -1,0 +1,159 @@
+"""Buyers' tokens: JWTs of our own key, and those of another issuer by its public keys."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import jwt
+import structlog
+from django.conf import settings
+
+LIFETIME = timedelta(minutes=15)
+LONGEST_LIFETIME = timedelta(hours=24)
+LEEWAY = timedelta(seconds=30)
+LONGEST_TOKEN = 8192  # characters
+REQUIRED = ["exp", "iat", "sub", "aud", "iss"]
+SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
+ASYMMETRIC = ["RS256", "ES256", "EdDSA"]
+
+log = structlog.get_logger(__name__)
+
+
+class InvalidToken(Exception):
+    """Forged, expired, of another audience or issuer, or not a token at all."""
+
+
+class KeysUnavailable(Exception):
+    """The other issuer's keys could not be fetched, and none are known from before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Whom a token names: the host's or our `user_id`, and the Telegram account beside it when known."""
+
+    sub: str
+    telegram_user_id: int | None
+
+
+def issue(*, user_id: str, telegram_user_id: int | None) -> str:
+    """A token of our own for one customer, valid for `LIFETIME`."""
+    now = int(time.time())
+    claims = {
+        "iss": settings.JWT_ISSUER,
+        "aud": settings.JWT_AUDIENCE,
+        "sub": user_id,
+        "iat": now,
+        "exp": now + int(LIFETIME.total_seconds()),
+        **({"telegram_user_id": telegram_user_id} if telegram_user_id is not None else {}),
+    }
+    key = settings.JWT_SIGNING_KEY
+    return jwt.encode(claims, key, algorithm=settings.JWT_ALGORITHMS[0], headers={"kid": key_id(key)})
+
+
+def read(token: str) -> Claims:
+    """Check a token and read whom it names.
+
+    The token's own header chooses which of two closed lists it is held against, each with its own kind of key, so
+    that a public key is never taken for a shared secret.
+
+    :raises InvalidToken: with the reason, for the log
+    :raises KeysUnavailable: when nobody can say whether it is valid
+    """
+    if len(token) > LONGEST_TOKEN:
+        raise InvalidToken("too long")
+    try:
+        header = jwt.get_unverified_header(token)
+        if settings.JWT_JWKS_URL and header["alg"] not in SYMMETRIC:
+            key = key_set(settings.JWT_JWKS_URL).key(header.get("kid", ""))
+            return _claims(_decode(token, key, ASYMMETRIC, settings.JWT_JWKS_ISSUER))
+        # A host that shares our key may leave the key's name out.
+        if header.get("kid", own := key_id(settings.JWT_SIGNING_KEY)) != own:
+            raise InvalidToken("names another key")
+        algorithms = [each for each in settings.JWT_ALGORITHMS if each in SYMMETRIC]
+        return _claims(_decode(token, settings.JWT_SIGNING_KEY, algorithms, settings.JWT_ISSUER))
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise InvalidToken(str(error)) from error
+
+
+@cache
+def key_id(key: str) -> str:
+    """A name for our key that tells nothing of it."""
+    return hashlib.blake2b(b"key id", key=hashlib.sha256(key.encode()).digest(), digest_size=8).hexdigest()
+
+
+def _decode(token: str, key: str | jwt.PyJWK, algorithms: list[str], issuer: str) -> dict[str, Any]:
+    return jwt.decode(
+        token,
+        key,
+        algorithms=algorithms,
+        audience=settings.JWT_AUDIENCE,
+        issuer=issuer,
+        leeway=LEEWAY,
+        options={"require": REQUIRED},
+    )
+
+
+def _claims(payload: dict[str, Any]) -> Claims:
+    if not 0 < int(payload["exp"]) - int(payload["iat"]) <= LONGEST_LIFETIME.total_seconds():
+        raise InvalidToken("valid for too long")
+    sub, telegram_user_id = payload["sub"], payload.get("telegram_user_id")
+    if not 1 <= len(sub) <= 255 or "\x00" in sub:
+        raise InvalidToken("its sub cannot be a user_id")
+    sub.encode()  # lone surrogates
+    if telegram_user_id is not None and (type(telegram_user_id) is not int or not 0 < telegram_user_id < 2**52):
+        raise InvalidToken("its telegram_user_id is not one")
+    return Claims(sub, telegram_user_id)
+
+
+class KeySet:
+    """Another issuer's public keys (JWKS), fetched when they are needed and kept.
+
+    They are fetched again when a token names an unknown key, and after an hour, but never more than once a minute,
+    so that forged names of keys are no way to keep us busy. Keys stay known while their issuer is out of reach.
+    """
+
+    TIME_LIMIT = 3  # seconds
+    PAUSE = timedelta(minutes=1).total_seconds()
+    FRESH = timedelta(hours=1).total_seconds()
+
+    def __init__(self, url: str) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=self.TIME_LIMIT)
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._tried_at = self._fetched_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def key(self, kid: str) -> jwt.PyJWK:
+        """:raises InvalidToken, KeysUnavailable:"""
+        key = self._keys.get(kid)
+        if key is None or time.monotonic() - self._fetched_at > self.FRESH:
+            self._fetch()
+            key = self._keys.get(kid)
+        if key is None and not self._keys:
+            raise KeysUnavailable
+        if key is None:
+            raise InvalidToken("names an unknown key")
+        return key
+
+    def _fetch(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._tried_at < self.PAUSE:
+                return
+            self._tried_at = time.monotonic()
+            try:
+                keys = self._client.get_signing_keys()
+            except (jwt.PyJWTError, ValueError, OSError) as error:
+                log.warning("public keys of the other issuer not fetched", error=str(error))
+                return
+            self._keys = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ASYMMETRIC}
+            self._fetched_at = time.monotonic()
+
+
+@cache
+def key_set(url: str) -> KeySet:
+    return KeySet(url)

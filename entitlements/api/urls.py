@@ -1,0 +1,11 @@
+"""The addresses of the entitlement endpoints."""
+
+from django.urls import path
+
+from entitlements.api.views import CheckView, CustomerEntitlementsView, MyEntitlementsView
+
+urlpatterns = [
+    path("api/v1/me/entitlements", MyEntitlementsView.as_view()),
+    path("api/v1/customers/<path:user_id>/entitlements", CustomerEntitlementsView.as_view()),
+    path("api/v1/entitlements/check", CheckView.as_view()),
+]

@@ -1,0 +1,42 @@
+"""Why there is no invoice, as problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from config.api.formats import rfc3339_or_null
+from config.api.problems import Code, Problem
+from payments import invoicing
+
+REFUSAL_RETRY_AFTER = 60  # seconds; a person has to mend the catalogue or the settings
+
+
+@contextmanager
+def refusals_as_problems() -> Iterator[None]:
+    """:raises Problem: for every InvoicingError"""
+    try:
+        yield
+    except invoicing.InvoicingError as error:
+        raise problem_of(error) from error
+
+
+def problem_of(error: invoicing.InvoicingError) -> Problem:
+    match error:
+        case invoicing.PaymentsDisabled():
+            return Problem(Code.PAYMENTS_DISABLED, retry_after=REFUSAL_RETRY_AFTER)
+        case invoicing.CustomerBlocked():
+            return Problem(Code.CUSTOMER_BLOCKED)
+        case invoicing.UnknownPlan():
+            return Problem(Code.UNKNOWN_PLAN)
+        case invoicing.CurrencyNotOffered():
+            return Problem(Code.CURRENCY_NOT_OFFERED)
+        case invoicing.AlreadyActive():
+            return Problem(Code.ALREADY_ACTIVE, expires_at=rfc3339_or_null(error.ends_at))
+        case invoicing.ChatUnavailable():
+            return Problem(Code.CHAT_UNAVAILABLE)
+        case invoicing.ChannelRefused():
+            return Problem(Code.UNAVAILABLE, "Telegram refused the invoice.", retry_after=REFUSAL_RETRY_AFTER)
+        case invoicing.ChannelUnavailable():
+            return Problem(Code.UNAVAILABLE, "Telegram is out of reach.", retry_after=error.retry_after)
+    raise error
