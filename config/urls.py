@@ -1,28 +1,27 @@
 """Every address of the house."""
 
-from importlib.util import find_spec
-
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import include, path
 
 from config import health
+from config.api.urls import unknown
+from telegram_bot.webhook import PATH as TELEGRAM_WEBHOOK
+from telegram_bot.webhook import webhook
 
-urlpatterns: list[URLPattern | URLResolver] = [
+urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.show_metrics),
     path("admin/", admin.site.urls),
+    path(TELEGRAM_WEBHOOK.removeprefix("/"), webhook),
+    path("", include("config.api.urls")),
+    path("", include("entitlements.api.urls")),
+    path("", include("payments.api.urls")),
+    path("", include("telegram_bot.api.urls")),
+    unknown,
 ]
 
-for prefix, module in [
-    ("", "config.api.urls"),
-    ("", "entitlements.api.urls"),
-    ("", "payments.api.urls"),
-    ("", "telegram_bot.api.urls"),
-]:
-    try:
-        present = find_spec(module) is not None
-    except ModuleNotFoundError:
-        present = False
-    if present:
-        urlpatterns.append(path(prefix, include(module)))
+handler400 = "config.api.problems.bad_request"
+handler403 = "config.api.problems.permission_denied"
+handler404 = "config.api.problems.not_found"
+handler500 = "config.api.problems.server_error"
