@@ -29,7 +29,7 @@ from payments.models import Plan
 
 HOST = "127.0.0.1"
 STATE = BASE_DIR / ".starledger"
-CATALOGUE = BASE_DIR / "payments" / "demo_catalogue.toml"
+CATALOGUE = BASE_DIR / "payments" / "demo_catalog.toml"
 START_SECONDS = 60
 STOP_SECONDS = 10
 LAST_LINES = 15
