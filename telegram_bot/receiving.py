@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import translation
 
 from config.database import database_now, is_broken, retried
@@ -77,9 +77,15 @@ def receive(body: bytes) -> Answer:
 
 
 def _record_ordinary(update: Update, payment: ReceivedPayment, body: bytes) -> bool:
-    row = _row(update, body)
-    beside = Beside(STORE_BESIDE, {**row, "body": body})
-    return record_ordinary_payment(payment, beside=beside) is not None
+    """Row and effect in one statement. If it fails on a sound connection, the way that keeps the row is taken."""
+    beside = Beside(STORE_BESIDE, {**_row(update, body), "body": body})
+    try:
+        return record_ordinary_payment(payment, beside=beside) is not None
+    except DatabaseError:
+        if is_broken():
+            raise
+        logger.exception("ordinary payment not recorded at once", update_id=update.update_id)
+        return False
 
 
 @retried

@@ -66,9 +66,9 @@ def read_body(request: Request) -> bytes:
 
     :raises Problem: too_large, before reading when the length is announced
     """
-    announced = request.META.get("CONTENT_LENGTH")
-    length = int(announced) if announced and announced.isdecimal() else LARGEST_BODY + 1
-    if announced and length > LARGEST_BODY:
+    chunked = request.headers.get("Transfer-Encoding", "").lower() == "chunked"
+    length = LARGEST_BODY + 1 if chunked else int(request.META.get("CONTENT_LENGTH") or 0)
+    if length > LARGEST_BODY and not chunked:
         raise Problem(Code.TOO_LARGE)
     body: bytes = request.META["wsgi.input"].read(length)
     if len(body) > LARGEST_BODY:

@@ -5,6 +5,7 @@ import structlog
 from django.conf import settings
 from django.test import Client
 
+from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 

@@ -8,7 +8,7 @@ _ids = itertools.count(100_000_000)
 
 
 def body(update: dict) -> bytes:
-    return json.dumps(update, ensure_ascii=False).encode(errors="surrogateescape")
+    return json.dumps(update).encode()
 
 
 def person(telegram_user_id: int, **more) -> dict:
