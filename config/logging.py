@@ -30,6 +30,7 @@ QUIET = {
     "psycopg": logging.WARNING,
     "django.db.backends": logging.WARNING,  # statements and their parameters
     "django.request": logging.ERROR,  # RequestLog has told of every 4xx
+    "procrastinate.blueprints": logging.WARNING,
     "procrastinate.periodic": logging.WARNING,
 }
 
