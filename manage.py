@@ -7,7 +7,8 @@ another command keeps running, or one that runs as long as the command does.
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def main() -> None:
@@ -24,24 +25,29 @@ def main() -> None:
             sys.exit(f"{error}")
 
 
-def development_database() -> AbstractContextManager[object]:
-    """The server a development command needs; production names its own in DATABASE_URL."""
+@contextmanager
+def development_database() -> Iterator[None]:
+    """Give a development command its database; production names its own in DATABASE_URL."""
     from config.embedded_postgres import PostgresUnavailable, for_checkout
     from config.env import env, read_env_file
 
     read_env_file()
     if os.environ.get("DATABASE_URL") or not env.bool("DEBUG", default=False):
-        return nullcontext()
+        yield
+        return
     server = for_checkout()
-    new = not server.home.exists()
+    is_new = not server.home.exists()
     try:
         server.start()
     except PostgresUnavailable as error:
         sys.exit(str(error))
-    if new:
+    if is_new:
         sys.stderr.write(f"This checkout now has a PostgreSQL of its own; its data is in {server.home}.\n")
     os.environ["DATABASE_URL"] = server.url
-    return server
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

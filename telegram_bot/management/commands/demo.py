@@ -22,6 +22,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from config.api.authentication import create_api_client
+from config.database import database_now
 from config.env import BASE_DIR
 from config.postgres_guard import end_with_parent
 from entitlements.models import ApiClient, Scope
@@ -204,10 +206,9 @@ def _api_key() -> str:
     """A key that may read who has access and what was paid."""
     key = _kept().get("api_key", "")
     if not ApiClient.objects.filter(prefix=key.partition(".")[0]).exists():
-        printed = StringIO()
-        scopes = [Scope.ENTITLEMENTS_READ.value, Scope.PAYMENTS_READ.value]
-        call_command("create_api_key", "demo", scope=scopes, stdout=printed)
-        key = printed.getvalue().strip()
+        key = create_api_client(
+            name="demo", scopes=[Scope.ENTITLEMENTS_READ, Scope.PAYMENTS_READ], lifetime=None, now=database_now()
+        )
         _keep("api_key", key)
     return key
 
