@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from hmac import compare_digest
-from typing import Any
 
 import structlog
 from django.conf import settings
@@ -16,9 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from config import metrics
+from config.api.problems import Code, Problem
 
 LONGEST_WAIT = 180.0  # seconds that something may wait for a worker before we call for help
-RETRY_AFTER = 5
 
 log = structlog.get_logger(__name__)
 
@@ -46,17 +45,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if not reasons:
         return JsonResponse({"status": "ready"})
     log.warning("not ready", reasons=reasons)
-    problem: dict[str, Any] = {
-        "type": "about:blank",
-        "title": "Service Unavailable",
-        "status": 503,
-        "code": "unavailable",
-        "detail": " ".join(reasons.values()),
-        "errors": {name: [reason] for name, reason in reasons.items()},
-    }
-    return JsonResponse(
-        problem, status=503, content_type="application/problem+json", headers={"Retry-After": str(RETRY_AFTER)}
-    )
+    errors = {name: [reason] for name, reason in reasons.items()}
+    return Problem(Code.UNAVAILABLE, " ".join(reasons.values()), errors=errors).response()
 
 
 @require_safe
@@ -73,7 +63,7 @@ def show_metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
     except DatabaseError:
         log.exception("the books cannot be read")
-        return HttpResponse(status=503, headers={"Retry-After": str(RETRY_AFTER)})
+        return Problem(Code.UNAVAILABLE).response()
 
 
 def reasons_not_to_be_ready() -> dict[str, str]:

@@ -34,6 +34,8 @@ QUIET = {
     "procrastinate.periodic": logging.WARNING,
 }
 
+PROCESSORS: list[structlog.typing.Processor] = []  # always this list: loggers that are cached hold on to it
+
 
 def configure(config: dict[str, Any]) -> None:
     """Set up structlog and the standard library's logging alike.
@@ -48,8 +50,9 @@ def configure(config: dict[str, Any]) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = [*RENDERERS[config["format"]], redact.line]
+    PROCESSORS[:] = [*shared, *last]
     structlog.configure(
-        processors=[*shared, *last],
+        processors=PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(config["level"]),
         logger_factory=Output,
         cache_logger_on_first_use=True,
@@ -113,12 +116,17 @@ def as_json(_logger: object, _method: str, event: EventDict) -> str:
 
 
 def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Keep a value on its line and a terminal unharmed; a stack trace is ours and keeps its lines."""
+    """Keep a value on its line and a terminal unharmed; a stack trace keeps its lines, moved in from the margin."""
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            lines = value.split("\n") if key in {"exception", "stack"} else [value]
-            event[key] = "\n".join(line if line.isprintable() else repr(line)[1:-1] for line in lines)
+        if key in {"exception", "stack"}:
+            event[key] = "\n".join(f"    {escaped(line)}" for line in value.splitlines())
+        elif isinstance(value, str):
+            event[key] = escaped(value)
     return event
+
+
+def escaped(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 RENDERERS: dict[str, list[structlog.typing.Processor]] = {
@@ -157,7 +165,7 @@ PATTERNS = [
         ("password=", r"password=[^\s\"'\\]+", f"password={REDACTED}"),
         # Headers, as a client, a server and WSGI spell them
         *(
-            (word, rf"({word}\W{{1,6}}(?:[A-Za-z-]+ +)?)[^\s\"'\\,}}]+", rf"\1{REDACTED}")
+            (word, rf"({word}\W{{1,6}})[^\s\"'\\,}}]+(?: +[^\s\"'\\,}}]+)?", rf"\1{REDACTED}")
             for word in ("uthorization", "UTHORIZATION", "ecret-Token", "ecret-token", "ECRET_TOKEN")
         ),
         *(

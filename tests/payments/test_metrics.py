@@ -1,0 +1,167 @@
+import os
+import shutil
+import subprocess
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+
+from config.database import database_now
+from payments import metrics, tallies
+from payments.models import EventStatus, HoldReason, InvoiceStatus, PaymentEvent, TallyResult
+from telegram_bot.metrics import count_update
+from telegram_bot.models import IncomingUpdate, UpdateStatus
+from tests.config.reading import figures
+from tests.factories import InvoiceFactory
+from tests.payments.test_tallies import paid
+
+pytestmark = pytest.mark.django_db
+
+NOW = timedelta()
+
+
+@pytest.fixture
+def scrape(settings):
+    settings.DEBUG = True
+    return lambda: figures(Client())
+
+
+class TestPayments:
+    def test_6_1_are_counted_by_result_and_plan(self, scrape, alice, gold):
+        paid(alice, gold, ago=NOW)
+        paid(alice, gold, ago=NOW, status=EventStatus.HELD)
+        InvoiceFactory.create_batch(2, plan=gold, customer=alice)
+        for result in (TallyResult.FAILED, TallyResult.DUPLICATE, TallyResult.CANCELLED):
+            tallies.count(result, plan_code=gold.code)
+
+        seen = scrape()
+
+        counted = {result: seen[f'telegram_payments_total{{plan_code="gold_1m",result="{result}"}}'] for result in TallyResult}
+        assert counted == {"success": 1, "held": 1, "sent": 2, "failed": 1, "duplicate": 1, "cancelled": 1}
+
+    def test_6_2_are_valued_exactly_by_plan_and_currency(self, scrape, alice, gold):
+        paid(alice, gold, ago=timedelta(days=1), amount=9_007_199_254_740_000)
+        tallies.move_forward()
+        paid(alice, gold, ago=NOW, amount=991)
+        paid(alice, gold, ago=NOW, amount=2500, currency="GBP", kind="telegram_provider.successful_payment")
+        paid(alice, gold, ago=NOW, amount=77, status=EventStatus.HELD)
+        payment = PaymentEvent.objects.first()
+        paid(alice, gold, ago=NOW, amount=500, kind="telegram_stars.refunded_payment", refund_of=payment)
+
+        seen = scrape()
+
+        assert {name: value for name, value in seen.items() if "value" in name} == {
+            'telegram_payment_value_total{currency="XTR",plan_code="gold_1m"}': 9_007_199_254_740_991,
+            'telegram_payment_value_total{currency="GBP",plan_code="gold_1m"}': 2500,
+        }
+
+    def test_6_4_are_pending_while_their_invoices_are_open_and_unexpired(self, scrape, alice, gold):
+        for status in InvoiceStatus:
+            InvoiceFactory(plan=gold, customer=alice, status=status)
+        InvoiceFactory(plan=gold, customer=alice, expired=True)
+
+        assert scrape()["telegram_payments_pending"] == 3  # draft, sent and unclear
+
+    def test_that_are_held_are_counted_until_somebody_decided(self, scrape, alice, gold):
+        for resolution in ("", "dismissed"):
+            event = paid(alice, gold, ago=NOW, status=EventStatus.HELD)
+            event_hold(event, resolution)
+
+        assert scrape()["starledger_held_payments"] == 1
+
+
+def event_hold(event, resolution):
+    from payments.models import Hold
+
+    decided = {"resolved_at": database_now(), "resolved_by": "staff:1"} if resolution else {}
+    Hold.objects.create(event=event, reason=HoldReason.BOUGHT_TWICE, resolution=resolution, **decided)
+
+
+class TestObservations:
+    def test_6_3_of_payments_fill_a_histogram(self, scrape):
+        before = scrape().get("telegram_payment_processing_seconds_count", 0)
+
+        metrics.observe_payment(seconds=0.02)
+
+        seen = scrape()
+        assert seen["telegram_payment_processing_seconds_count"] == before + 1
+        assert seen['telegram_payment_processing_seconds_bucket{le="10.0"}'] == before + 1
+
+    def test_6_5_of_checkouts_count_results_and_reasons(self, scrape):
+        ok = 'telegram_precheck_total{reason="",result="ok"}'
+        rejected = 'telegram_precheck_total{reason="expired",result="rejected"}'
+        before = scrape()
+
+        metrics.observe_precheck(ok=True, reason="", seconds=0.01)
+        metrics.observe_precheck(ok=False, reason="expired", seconds=9.0)
+
+        seen = scrape()
+        assert seen[ok] == before.get(ok, 0) + 1
+        assert seen[rejected] == before.get(rejected, 0) + 1
+        slow = 'telegram_precheck_seconds_bucket{le="10.0"}'
+        assert seen[slow] == before.get(slow, 0) + 2
+
+    def test_of_updates_count_types_and_outcomes(self, scrape):
+        name = 'telegram_updates_total{outcome="done",type="message"}'
+        before = scrape().get(name, 0)
+
+        count_update(kind="message", outcome="done")
+
+        assert scrape()[name] == before + 1
+
+
+class TestTheInbox:
+    def test_is_as_old_as_the_update_that_has_been_due_the_longest(self, scrape):
+        for status, ago in (("pending", 90), ("pending", -90), ("done", 900)):
+            IncomingUpdate.objects.create(
+                bot_id=1,
+                update_id=ago + 100,
+                digest=b"1" * 32,
+                kind="message",
+                body=b"{}",
+                status=UpdateStatus(status),
+                next_attempt_at=database_now() - timedelta(seconds=ago),
+            )
+
+        assert 90 <= scrape()["starledger_inbox_oldest_seconds"] < 100
+
+    def test_has_no_age_while_it_is_empty(self, scrape):
+        assert scrape()["starledger_inbox_oldest_seconds"] == 0
+
+
+class TestTheExposition:
+    def test_satisfies_promtool(self, settings, alice, gold, capsys):
+        settings.DEBUG = True
+        paid(alice, gold, ago=NOW)
+        metrics.observe_precheck(ok=True, reason="", seconds=0.01)
+        promtool = shutil.which("promtool")
+        if promtool is None:
+            if os.environ.get("REQUIRE_ALL"):
+                pytest.fail("promtool is missing: install Debian's package prometheus")
+            pytest.skip("promtool is missing: Debian's package prometheus has it")
+
+        checked = subprocess.run(
+            [promtool, "check", "metrics"], input=Client().get("/metrics").content, capture_output=True
+        )
+
+        assert (checked.returncode, checked.stderr.decode(), checked.stdout.decode()) == (0, "", "")
+
+    def test_names_and_explains_every_metric_of_ours(self, scrape, settings):
+        text = Client().get("/metrics").content.decode()
+
+        for name, kind in {
+            "telegram_payments_total": "counter",
+            "telegram_payment_value_total": "counter",
+            "telegram_payment_processing_seconds": "histogram",
+            "telegram_payments_pending": "gauge",
+            "telegram_precheck_total": "counter",
+            "telegram_precheck_seconds": "histogram",
+            "telegram_updates_total": "counter",
+            "starledger_inbox_oldest_seconds": "gauge",
+            "starledger_jobs_oldest_seconds": "gauge",
+            "starledger_held_payments": "gauge",
+            "entitlement_denied_total": "counter",
+        }.items():
+            assert f"# TYPE {name} {kind}\n" in text
+            assert f"# HELP {name} " in text
+        assert "_created" not in text
