@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from config.database import retried
 from entitlements.models import Customer, UserIdOrigin
@@ -75,17 +76,28 @@ def customer_for_token(*, sub: str, telegram_user_id: int | None) -> Customer:
     :raises IdentityDisagrees: when the two ids are not, and cannot become, those of one customer
     """
     for _ in range(TRIES):
-        customer = Customer.objects.filter(user_id=sub).first()
-        if customer is not None and agree(customer, telegram_user_id):
-            return customer
+        named, met = _known_by(sub, telegram_user_id)
+        if named is not None and agree(named, telegram_user_id):
+            return named
         try:
             with transaction.atomic():
-                customer = _become(customer, sub, telegram_user_id)
+                customer = _become(named, met, sub, telegram_user_id)
         except IntegrityError:
             continue  # another request was faster: look again
         if customer is not None:
             return customer
     raise IdentityDisagrees
+
+
+def _known_by(sub: str, telegram_user_id: int | None) -> tuple[Customer | None, Customer | None]:
+    """The customer with this user_id and the one with that account, as of one moment."""
+    either = Q(user_id=sub)
+    if telegram_user_id is not None:
+        either |= Q(telegram_user_id=telegram_user_id)
+    known = list(Customer.objects.filter(either))
+    named = next((each for each in known if each.user_id == sub), None)
+    met = next((each for each in known if each.telegram_user_id == telegram_user_id is not None), None)
+    return named, met
 
 
 class Identity(Protocol):
@@ -109,19 +121,14 @@ def agree(customer: Identity, telegram_user_id: int | None) -> bool:
     return customer.telegram_user_id == telegram_user_id
 
 
-def _become(named: Customer | None, sub: str, telegram_user_id: int | None) -> Customer | None:
+def _become(named: Customer | None, met: Customer | None, sub: str, telegram_user_id: int | None) -> Customer | None:
     """Make a new customer, give one the other id, or refuse; None when a concurrent request changed him."""
-    if telegram_user_id is None:
-        if named is not None:
-            raise IdentityDisagrees
-        return Customer.objects.create(user_id=sub, user_id_origin=UserIdOrigin.HOST)
-    met = Customer.objects.filter(telegram_user_id=telegram_user_id).first()
     if named is None and met is None:
         return Customer.objects.create(user_id=sub, telegram_user_id=telegram_user_id, user_id_origin=UserIdOrigin.HOST)
     if named is None and met is not None and met.user_id_origin == UserIdOrigin.OURS:
         named_now: dict[str, object] = {"user_id": sub, "user_id_origin": UserIdOrigin.HOST}
         return _changed(met, {"user_id_origin": UserIdOrigin.OURS}, named_now)
-    if named is not None and met is None and named.telegram_user_id is None:
+    if named is not None and met is None and named.telegram_user_id is None and telegram_user_id is not None:
         return _changed(named, {"telegram_user_id__isnull": True}, {"telegram_user_id": telegram_user_id})
     raise IdentityDisagrees
 
