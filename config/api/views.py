@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
+from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -38,6 +39,12 @@ class ApiView(APIView):
     http_method_names = ["get", "head", "post"]
     content_negotiation_class = FirstRenderer
     problems: ClassVar[tuple[Code, ...]] = ()
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Nobody on the way keeps an answer, unless its view says for how long."""
+        answer: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        answer.setdefault("Cache-Control", "no-store")
+        return answer
 
 
 class BuyerView(ApiView):
