@@ -32,7 +32,7 @@ from payments.models import Plan
 HOST = "127.0.0.1"
 STATE = BASE_DIR / ".starledger"
 CATALOGUE = BASE_DIR / "payments" / "demo_catalog.toml"
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 10
 LAST_LINES = 15
 
@@ -64,8 +64,7 @@ class Part:
 class Parts:
     """The demo's processes. They end in the reverse order of their start, when the block ends or the demo is killed."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+    def __init__(self) -> None:
         self._running: list[Part] = []
         self.logs = STATE / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -85,7 +84,7 @@ class Parts:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=BASE_DIR,
-                env=self._environment,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -95,13 +94,6 @@ class Parts:
         part = Part(name, process, log)
         self._running.append(part)
         return part
-
-    def finish(self, name: str, *arguments: str) -> None:
-        """Run a command to its end."""
-        part = self.start(name, *arguments)
-        self._running.remove(part)
-        if part.process.wait(START_SECONDS) != 0:
-            part.refuse_if_ended()
 
     def wait_for(self, part: Part, port: int) -> None:
         """Wait until a process listens on its port."""
@@ -133,22 +125,22 @@ class Command(BaseCommand):
         local = settings.TELEGRAM_IS_LOCAL
         for wanted in (port, telegram_port) if local else (port,):
             _refuse_taken(wanted)
-        environment = {"PUBLIC_URL": f"http://localhost:{port}"} if local else {}
         if local:
-            environment["TELEGRAM_API_BASE_URL"] = f"http://{HOST}:{telegram_port}"
-            environment["TELEGRAM_WEBHOOK_URL"] = f"http://{HOST}:{port}/api/v1/telegram/webhook"
+            _choose("PUBLIC_URL", f"http://localhost:{port}")
+            _choose("TELEGRAM_API_BASE_URL", f"http://{HOST}:{telegram_port}")
+            _choose("TELEGRAM_WEBHOOK_URL", f"http://{HOST}:{port}/api/v1/telegram/webhook")
         try:
-            self.stdout.write("Preparing the database …")
+            self._say("Preparing the database …")
             credentials = _prepare_database()
-            with Parts(environment) as parts:
-                self.stdout.write("Starting the parts …")
+            with Parts() as parts:
+                self._say("Starting web server, worker and Telegram …")
                 self._start(parts, port, telegram_port if local else None)
                 self._show(credentials, parts.logs, port, telegram_port if local else None)
                 while True:
                     parts.refuse_if_any_ended()
                     time.sleep(0.5)
         except KeyboardInterrupt:
-            self.stdout.write("\nStopped.")
+            self._say("\nStopped.")
 
     def _start(self, parts: Parts, port: int, telegram_port: int | None) -> None:
         manage = str(BASE_DIR / "manage.py")
@@ -160,12 +152,12 @@ class Command(BaseCommand):
             )  # fmt: skip
         web = parts.start("web server", manage, "serve", "--host", HOST, "--port", str(port))
         parts.start("worker", manage, "worker")
-        parts.wait_for(web, port)
         if telegram_port:
             parts.wait_for(telegram, telegram_port)
-            parts.finish("webhook registration", manage, "set_webhook")
+            call_command("set_webhook", stdout=StringIO())
         else:
             parts.start("poller", manage, "poll")
+        parts.wait_for(web, port)
 
     def _show(self, credentials: dict[str, str], logs: Path, port: int, telegram_port: int | None) -> None:
         shop = f"http://localhost:{port}"
@@ -179,7 +171,17 @@ class Command(BaseCommand):
             "Logs": f"{logs}/",
         }
         lines = "\n".join(f"  {name:20}{value}" for name, value in rows.items())
-        self.stdout.write(f"\nStarledger is running. Ctrl-C stops it, `make forget` drops its data.\n\n{lines}\n")
+        self._say(f"\nStarledger is running. Ctrl-C stops it, `make forget` drops its data.\n\n{lines}\n")
+
+    def _say(self, words: str) -> None:
+        self.stdout.write(words)
+        self.stdout.flush()
+
+
+def _choose(name: str, value: str) -> None:
+    """Set a variable of the environment for the parts, and the setting made of it for this process."""
+    os.environ[name] = value
+    setattr(settings, name, value)
 
 
 def _prepare_database() -> dict[str, str]:
