@@ -54,7 +54,7 @@ lint: install ## check style, types, imports, migrations and compiled texts
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@DATABASE_URL=postgresql:///unused $(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@compiled=$$(mktemp); trap 'rm -f "$$compiled"' EXIT; \
 	for source in $$(git ls-files '*.po'); do \

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from django_migration_linter import MigrationLinter
 
 CHECKOUT = Path(__file__).parents[2]
 COPIED = (
@@ -299,3 +300,16 @@ class TestRequirements:
 
         assert tools["ruff"]["target-version"] == "py311"
         assert tools["mypy"]["python_version"] == "3.11"
+
+
+class TestMigrations:
+    @pytest.mark.django_db
+    def test_can_be_applied_while_the_code_before_them_serves(self) -> None:
+        linter = MigrationLinter(
+            str(CHECKOUT), include_apps=["entitlements", "payments", "telegram_bot"], no_cache=True
+        )
+
+        linter.lint_all_migrations()
+
+        assert linter.nb_valid >= 3
+        assert not linter.has_errors
