@@ -149,14 +149,14 @@ class TelegramGateway:
                 self._line = Line(token=settings.TELEGRAM_BOT_TOKEN, base_url=settings.TELEGRAM_API_BASE_URL)
             return self._line
 
-    def _call(self, call: Callable[[Line], Coroutine[Any, Any, T]], *, limit: float = CALL_LIMIT) -> T:
+    def _call(self, call: Callable[[Line], Coroutine[Any, Any, T]], *, wait: float = 0) -> T:
         if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):
             message = "A transaction is open in this thread. Commit first, then call Telegram."
             raise CallInsideTransaction(message)
         line = self._open()
         failure: ChannelError
         try:
-            return line.run(call(line), limit=limit)
+            return line.run(call(line), limit=CALL_LIMIT + wait)
         except TelegramError as error:
             failure = typed(error)
         except (TimeoutError, CancelledError):
@@ -294,7 +294,7 @@ class TelegramGateway:
         address = urlencode({name: value for name, value in query.items() if value is not None})
         answer = self._call(
             lambda line: line.updates.post(f"{line.bot.base_url}/getUpdates?{address}", read_timeout=wait + READ_LIMIT),
-            limit=wait + CALL_LIMIT,
+            wait=wait,
         )
         return [(update["update_id"], json.dumps(update).encode()) for update in cast(list[dict[str, Any]], answer)]
 

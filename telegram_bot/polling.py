@@ -13,7 +13,7 @@ import structlog
 from payments.channels.base import Refused, Unavailable, Unclear
 from telegram_bot.bot_settings import ALLOWED_UPDATES
 from telegram_bot.gateway import TokenRefused, gateway
-from telegram_bot.receiving import Answer, NotStored, receive
+from telegram_bot.receiving import NotStored, receive
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ def poll(stop: threading.Event, *, wait: int = WAIT) -> None:
     while not stop.is_set():
         try:
             for update_id, body in gateway.updates(offset=offset, allowed_updates=ALLOWED_UPDATES, wait=wait):
-                _answer(receive(body))
+                take(body)
                 offset = update_id + 1
         except TokenRefused:
             raise
@@ -43,8 +43,9 @@ def poll(stop: threading.Event, *, wait: int = WAIT) -> None:
             failures = 0
 
 
-def _answer(answer: Answer) -> None:
-    """What the webhook would have said in its response, as a call of its own."""
+def take(body: bytes) -> None:
+    """Store one update; what the webhook would say in its response becomes a call of its own."""
+    answer = receive(body)
     if answer is None:
         return
     query_id = answer["pre_checkout_query_id"]

@@ -68,7 +68,7 @@ CHECKOUT_REFUSALS = {
 def language_of(language_code: str) -> str:
     """The language we speak with somebody whose Telegram is set to `language_code`; English when we do not know it."""
     try:
-        return translation.get_supported_language_variant(language_code)
+        return translation.get_supported_language_variant(language_code.lower())
     except LookupError:
         return settings.LANGUAGE_CODE
 
