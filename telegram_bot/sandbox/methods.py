@@ -56,6 +56,9 @@ class Methods:
         method = self._schema.method(name)
         if method is None:
             raise NotFound("method not found")
+        if method == "sendInvoice" and "subscription_period" in given:
+            # No parameter of this method, but Telegram reads it all the same, to say that subscriptions need a link.
+            raise BadRequest("SUBSCRIPTION_EXPORT_MISSING")
         return method, self._schema.arguments(method, given)
 
     async def do(self, method: str, arguments: Json) -> object:

@@ -136,6 +136,7 @@ class LocalTelegram:
     def _end(self) -> None:
         self._event_loop.call_soon_threadsafe(self._event_loop.stop)
         self._thread.join()
+        self._event_loop.run_until_complete(self._event_loop.shutdown_asyncgens())  # closed sockets have a last word
         self._event_loop.close()
 
     # People

@@ -7,6 +7,8 @@ from telegram_bot.sandbox.delivery import Deliveries
 from telegram_bot.sandbox.errors import BadRequest, NotPossible
 from telegram_bot.sandbox.truth import Charge, Person, Subscription, Truth
 
+PATIENCE = 1.0
+
 
 class Subscriptions:
     def __init__(self, truth: Truth, clock: Clock, deliveries: Deliveries, checkout: Checkout) -> None:
@@ -62,13 +64,14 @@ class Subscriptions:
     async def pass_time(self, seconds: float) -> None:
         """Move the clock on, renewing what falls due on the way, each on its own day.
 
-        Between two renewals the bot gets a moment to be told of them; an update it does not take grows old.
+        Before each step a webhook gets a moment to be told what is pending; what it does not take grows old.
         """
         end = self._clock.now() + seconds
         while due := min((one for one in self._due_until(end)), key=lambda one: one.expires_at, default=None):
+            await self._deliveries.settled(within=PATIENCE)
             self._clock.move_to(due.expires_at)
             self.renew(due)
-            await self._deliveries.settled(within=5)
+        await self._deliveries.settled(within=PATIENCE)
         self._clock.move_to(end)
         self._truth.ahead = self._clock.ahead
         self._truth.touch()
