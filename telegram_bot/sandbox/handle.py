@@ -33,7 +33,7 @@ from telegram_bot.sandbox.truth import (
 from telegram_bot.sandbox.world import World
 
 T = TypeVar("T")
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 class Loop:
