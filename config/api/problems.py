@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
@@ -102,6 +102,8 @@ class Problem(exceptions.APIException):
 SAME_PROBLEM: dict[type[Exception], Code] = {
     exceptions.ParseError: Code.MALFORMED,
     UnreadablePostError: Code.MALFORMED,
+    BadRequest: Code.MALFORMED,
+    SuspiciousOperation: Code.MALFORMED,  # as a Host that is not ours
     exceptions.NotAuthenticated: Code.NOT_AUTHENTICATED,
     exceptions.AuthenticationFailed: Code.INVALID_TOKEN,
     exceptions.PermissionDenied: Code.FORBIDDEN,
@@ -171,10 +173,7 @@ def is_api(request: HttpRequest) -> bool:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_api(request):
-        known = problem_of(exception)
-        return (Problem(Code.MALFORMED) if known.code is Code.INTERNAL else known).response()
-    return defaults.bad_request(request, exception)
+    return problem_of(exception).response() if is_api(request) else defaults.bad_request(request, exception)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
