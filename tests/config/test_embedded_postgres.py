@@ -255,11 +255,16 @@ class TestHealing:
     def test_ignores_a_stale_pid_file_that_names_a_living_process(self, server: EmbeddedPostgres) -> None:
         with server:
             lines = (server.home / "data" / "postmaster.pid").read_text().splitlines()
-        bystander = str(os.getppid())
-        (server.home / "data" / "postmaster.pid").write_text("\n".join([bystander, *lines[1:]]) + "\n")
+        account = embedded_postgres._server_account()
+        bystander = subprocess.Popen(["sleep", "60"], user=account.pw_uid if account else None)
+        (server.home / "data" / "postmaster.pid").write_text("\n".join([str(bystander.pid), *lines[1:]]) + "\n")
 
-        with EmbeddedPostgres(server.home) as again:
-            assert query(again, "SELECT 1") == 1
+        try:
+            with EmbeddedPostgres(server.home) as again:
+                assert query(again, "SELECT 1") == 1
+        finally:
+            bystander.kill()
+            bystander.wait()
 
     def test_starts_over_when_the_cluster_was_never_finished(self, home: Path) -> None:
         shutil.rmtree(home / "data")
