@@ -17,6 +17,8 @@ import psutil
 import pytest
 from django_migration_linter import MigrationLinter
 
+from config.postgres_guard import end_with_parent
+
 CHECKOUT = Path(__file__).parents[2]
 COPIED = (
     "Makefile", "manage.py", ".env.example", "requirements", "config", "entitlements", "payments", "telegram_bot",
@@ -198,6 +200,7 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=end_with_parent,
         )
         self.said = ""
         assert self.process.stdout

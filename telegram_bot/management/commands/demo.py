@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import httpx
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -135,7 +136,7 @@ class Command(BaseCommand):
             with Parts() as parts:
                 self._say("Starting web server, worker and Telegram …")
                 self._start(parts, port, telegram_port if local else None)
-                self._show(credentials, parts.logs, port, telegram_port if local else None)
+                self._show(parts.logs, port, credentials, _buyer(telegram_port) if local else None)
                 while True:
                     parts.refuse_if_any_ended()
                     time.sleep(0.5)
@@ -159,13 +160,13 @@ class Command(BaseCommand):
             parts.start("poller", manage, "poll")
         parts.wait_for(web, port)
 
-    def _show(self, credentials: dict[str, str], logs: Path, port: int, telegram_port: int | None) -> None:
+    def _show(self, logs: Path, port: int, credentials: dict[str, str], buyer: "Buyer | None") -> None:
         shop = f"http://localhost:{port}"
         key = f"-H 'Authorization: Api-Key {credentials['api_key']}'"
         rows = {
-            "Buy something": f"http://localhost:{telegram_port}/" if telegram_port else "write /start to your bot",
+            "Buy something": buyer.chat if buyer else "write /start to your bot",
             "See the payment": f"{shop}/admin/   {credentials['admin']}",
-            "Ask for the access": f"curl {key} {shop}/api/v1/customers/USER_ID/entitlements",
+            "Ask for the access": f"curl {key} {shop}/api/v1/customers/{buyer.id if buyer else 'ID'}/entitlements",
             "Read the API": f"{shop}/api/docs/",
             "Metrics": f"{shop}/metrics",
             "Logs": f"{logs}/",
@@ -176,6 +177,24 @@ class Command(BaseCommand):
     def _say(self, words: str) -> None:
         self.stdout.write(words)
         self.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """Somebody in the local Telegram, and the page with his chat."""
+
+    id: int
+    chat: str
+
+
+def _buyer(telegram_port: int) -> Buyer:
+    """The first person of the local Telegram; two are made where nobody is."""
+    address = f"http://localhost:{telegram_port}"
+    people = httpx.get(f"{address}/local/people").raise_for_status().json()
+    for name, language in () if people else (("Alice", "en"), ("Boris", "ru")):
+        person = {"first_name": name, "username": name.lower(), "language_code": language}
+        people.append(httpx.post(f"{address}/local/people", json=person).raise_for_status().json())
+    return Buyer(people[0]["id"], f"{address}/#{people[0]['id']}")
 
 
 def _choose(name: str, value: str) -> None:
