@@ -15,7 +15,8 @@ class Text(serializers.CharField):
     """A string as it came, never trimmed, not made from a number; without NUL and lone surrogates."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(trim_whitespace=False, **options)
+        shortest = None if options.get("allow_blank") else 1
+        super().__init__(trim_whitespace=False, min_length=shortest, **options)
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

@@ -2,14 +2,15 @@
 
 from django.urls import path
 
+import config.api.converters  # noqa: F401 - for the addresses with a user_id
 from payments.api import views
 
 urlpatterns = [
     path("api/v1/catalog", views.CatalogView.as_view()),
     path("api/v1/telegram/payment/send-invoice", views.SendInvoiceView.as_view()),
     path("api/v1/me/payments", views.MyPaymentsView.as_view()),
-    path("api/v1/customers/<path:user_id>/payments", views.CustomerPaymentsView.as_view()),
-    path("api/v1/customers/<path:user_id>/entitlements/<str:code>/explain", views.ExplainView.as_view()),
+    path("api/v1/customers/<user_id:user_id>/payments", views.CustomerPaymentsView.as_view()),
+    path("api/v1/customers/<user_id:user_id>/entitlements/<str:code>/explain", views.ExplainView.as_view()),
     path("api/v1/payments/<uuid:payment_id>", views.PaymentView.as_view()),
     path("webhook/telegram/successful_payment", views.SuccessfulPaymentView.as_view()),
     path("webhook/telegram/refund", views.RefundedPaymentView.as_view()),
