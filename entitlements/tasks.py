@@ -1,0 +1,15 @@
+"""What is tidied up by the clock."""
+
+from __future__ import annotations
+
+from procrastinate.contrib.django import app
+
+from config.api import idempotency, ratelimit
+
+
+@app.periodic(cron="23 * * * *")
+@app.task(queue="upkeep", queueing_lock="forget_old_requests")
+def forget_old_requests(timestamp: int) -> None:
+    """Delete what was noted of requests, once nobody can ask for it again."""
+    idempotency.forget_old_keys()
+    ratelimit.forget_old_attempts()
