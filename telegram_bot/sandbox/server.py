@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ class Server:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise PortTaken(f"port {port} of {HOST} cannot be used: {error.strerror}") from error
+            raise PortTaken(f"port {port} of {HOST} cannot be used: {os.strerror(error.errno or 0)}") from error
         await self.world.start()
         address: tuple[str, int] = self._runner.addresses[0]
         return address[1]
@@ -89,7 +90,7 @@ class LocalTelegram:
         self._world = self._server.world
         self._event_loop = asyncio.new_event_loop()
         self._loop = Loop(self._event_loop)
-        self._thread = threading.Thread(target=self._event_loop.run_forever, name="local Telegram", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="local Telegram", daemon=True)
         self.base_url = ""
         self.truth = TruthView(self._world.truth, self._loop)
         self.faults = FaultsHandle(self._world, self._loop)
@@ -136,6 +137,9 @@ class LocalTelegram:
     def _end(self) -> None:
         self._event_loop.call_soon_threadsafe(self._event_loop.stop)
         self._thread.join()
+
+    def _live(self) -> None:
+        self._event_loop.run_forever()
         self._event_loop.run_until_complete(self._event_loop.shutdown_asyncgens())  # closed sockets have a last word
         self._event_loop.close()
 

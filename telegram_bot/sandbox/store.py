@@ -64,7 +64,7 @@ def restore(truth: Truth, content: bytes) -> None:
         if state["bot"]["id"] != truth.bot.id:
             raise UnreadableState(f"it belongs to bot {state['bot']['id']}, not to bot {truth.bot.id}")
         _fill(truth, state)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableState("it is not a state file of the local Telegram") from error
 
 

@@ -83,7 +83,7 @@ class TestACall:
 
         answer = api.client.post("sendMessage", json={"chat_id": alice.id, "text": "the effect"})
 
-        with pytest.raises(ValueError, match="Unterminated|Expecting"):
+        with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
             answer.json()
         assert happened(alice)
 

@@ -91,7 +91,7 @@ class TestButtons:
             ({"text": "x", "callback_data": "y" * 65}, "BUTTON_DATA_INVALID"),
             ({"text": "x", "callback_data": "ё" * 33}, "BUTTON_DATA_INVALID"),
             ({"text": "x", "callback_data": ""}, "BUTTON_DATA_INVALID"),
-            ({"text": "x", "url": "example.org"}, "inline keyboard button URL 'example.org' is invalid: Wrong HTTP URL"),
+            ({"text": "x", "url": "here"}, "inline keyboard button URL 'here' is invalid: Wrong HTTP URL"),
             ({"text": "x", "pay": True}, "BUTTON_TYPE_INVALID"),
             ({"text": "x"}, "can't parse inline keyboard button: exactly one kind of button must be chosen"),
         ],
