@@ -116,7 +116,7 @@ _database["OPTIONS"] = {
     },
 }
 DATABASES = {"default": _database}
-WORKER_DATABASE_URL = env.str("WORKER_DATABASE_URL", default=_database_url)
+WORKER_DATABASE_URL = env.str("WORKER_DATABASE_URL", default="") or _database_url
 
 # --- Telegram -----------------------------------------------------------------------------------------------------
 

@@ -6,17 +6,21 @@ import asyncio
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import psycopg
 import structlog
 from django.conf import settings
 from django.utils.module_loading import import_string
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
+from procrastinate.worker import Worker
+from psycopg_pool import AsyncConnectionPool
 
 from config.jobs import HEARTBEAT_SECONDS, SECONDS_WITHOUT_HEARTBEAT
 
-STOP_SECONDS = 8  # less than the ten seconds that process managers wait before they kill
+STOP_SECONDS = 8.0  # less than the ten that process managers wait before they kill
 PAUSE_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
@@ -29,60 +33,81 @@ async def work(*, concurrency: int) -> None:
 
     :raises BaseException: whatever ended a loop that should not have ended
     """
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(concurrency + len(settings.WORKER_LOOPS)))
-    stop, asked = threading.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
+    running = asyncio.get_running_loop()
+    running.set_default_executor(ThreadPoolExecutor(concurrency + len(settings.WORKER_LOOPS)))
+    asked, stop = asyncio.Event(), threading.Event()
 
-    waiting = asyncio.create_task(asked.wait())
-    jobs = asyncio.create_task(run_jobs(concurrency=concurrency))
+    def ask_to_stop(*_: object) -> None:
+        asked.set()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, ask_to_stop)
     loops = [asyncio.create_task(asyncio.to_thread(import_string(path), stop)) for path in settings.WORKER_LOOPS]
+    for loop in loops:
+        loop.add_done_callback(ask_to_stop)
     log.info("worker started", concurrency=concurrency, loops=settings.WORKER_LOOPS)
-    ended, _ = await asyncio.wait([waiting, jobs, *loops], return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    waiting.cancel()
-    jobs.cancel()
-    await asyncio.gather(waiting, jobs, *loops, return_exceptions=True)
-    for task in ended - {waiting}:
-        task.result()
+    try:
+        await run_jobs(concurrency=concurrency, asked=asked)
+    finally:
+        ask_to_stop()
+        await asyncio.gather(*loops)
     log.info("worker stopped")
 
 
-async def run_jobs(*, concurrency: int) -> None:
-    """Take jobs from the queue for ever; when the database goes away, wait for it to come back."""
-    while True:
-        worker = worker_app()
+async def run_jobs(*, concurrency: int, asked: asyncio.Event) -> None:
+    """Take jobs from the queue until asked to stop; when the database goes away, wait for it to come back."""
+    while not asked.is_set():
         try:
-            async with worker.open_async():
-                await worker.run_worker_async(
+            async with connections() as pool, queue().open_async(pool) as jobs:
+                worker = Worker(
+                    jobs,
                     concurrency=concurrency,
                     install_signal_handlers=False,
                     shutdown_graceful_timeout=STOP_SECONDS,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=SECONDS_WITHOUT_HEARTBEAT,
+                    task_middleware=app.worker_defaults["task_middleware"],
                 )
-        except ConnectorException as error:
+                await run_until_asked(worker, asked)
+        except (ConnectorException, psycopg.Error) as error:
             log.warning("the job queue is out of reach", error=str(error))
-        await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asked.wait(), PAUSE_SECONDS)
 
 
-def worker_app() -> App:
-    """The app with a connection of its own for taking jobs and listening.
+async def run_until_asked(worker: Worker, asked: asyncio.Event) -> None:
+    running, asking = asyncio.create_task(worker.run()), asyncio.create_task(asked.wait())
+    await asyncio.wait([running, asking], return_when=asyncio.FIRST_COMPLETED)
+    asking.cancel()
+    while not running.done():
+        worker.stop()  # again and again: one that comes before its first step is forgotten
+        await asyncio.wait([running], timeout=0.2)
+    running.result()
 
-    The tasks stay bound to Django's app: what a job defers, it defers in the transaction it has open.
-    """
+
+def connections() -> AsyncConnectionPool:
+    """The worker's own: for taking jobs, and to listen, which needs a session that no pooler takes away."""
     options = settings.DATABASES["default"]["OPTIONS"]
-    connector = PsycopgConnector(
-        conninfo=settings.WORKER_DATABASE_URL,
+    return AsyncConnectionPool(
+        settings.WORKER_DATABASE_URL,
         kwargs={
             "application_name": "starledger-worker",
             **{name: options[name] for name in ("connect_timeout", "options", "prepare_threshold")},
         },
+        check=AsyncConnectionPool.check_connection,
         min_size=1,
         max_size=4,
+        timeout=5,
+        open=False,
     )
-    worker = App(connector=connector, worker_defaults=app.worker_defaults)
-    worker.tasks = app.tasks
-    worker.periodic_registry = app.periodic_registry
-    return worker
+
+
+def queue() -> App:
+    """The app with connections of its own. The tasks stay bound to Django's app: what a job defers, it defers in the
+    transaction it has open.
+    """
+    jobs = App(connector=PsycopgConnector())
+    jobs.tasks = app.tasks
+    jobs.periodic_registry = app.periodic_registry
+    return jobs

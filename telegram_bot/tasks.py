@@ -12,7 +12,7 @@ from procrastinate.jobs import Job
 
 from config.database import database_now
 from payments.channels.base import Unavailable
-from telegram_bot import processing
+from telegram_bot import processing, retention
 from telegram_bot.models import IncomingUpdate
 from telegram_bot.updates import ButtonPress, Command, Membership, Text, Unreadable, Update, read_update
 
@@ -41,7 +41,7 @@ def process_update(update_pk: int) -> None:
 
 def defer_processing(stored: IncomingUpdate, update: Update) -> None:
     """Have a worker process it as soon as the open transaction commits: one at a time in each chat, in their order."""
-    process_update.configure(lock=f"chat:{_chat_of(update)}").defer(update_pk=stored.pk)
+    process_update.defer(update_pk=stored.pk)
 
 
 def _chat_of(update: Update) -> int | None:
@@ -72,3 +72,10 @@ def _sweep_batch() -> int:
         defer_processing(stored, update)
     IncomingUpdate.objects.filter(pk__in=[stored.pk for stored in due]).update(next_attempt_at=now + LEASE)
     return len(due)
+
+
+@app.periodic(cron="41 3 * * *")
+@app.task(queue="upkeep", queueing_lock="blank_old_bodies")
+def blank_old_bodies(timestamp: int) -> None:
+    """Let go of what people wrote long ago."""
+    retention.blank_old_bodies(now=database_now())

@@ -36,7 +36,9 @@ class TestPayments:
 
         seen = scrape()
 
-        counted = {result: seen[f'telegram_payments_total{{plan_code="gold_1m",result="{result}"}}'] for result in TallyResult}
+        counted = {
+            result: seen[f'telegram_payments_total{{plan_code="gold_1m",result="{result}"}}'] for result in TallyResult
+        }
         assert counted == {"success": 1, "held": 1, "sent": 2, "failed": 1, "duplicate": 1, "cancelled": 1}
 
     def test_6_2_are_valued_exactly_by_plan_and_currency(self, scrape, alice, gold):
