@@ -41,7 +41,7 @@ def process_update(update_pk: int) -> None:
 
 def defer_processing(stored: IncomingUpdate, update: Update) -> None:
     """Have a worker process it as soon as the open transaction commits: one at a time in each chat, in their order."""
-    process_update.defer(update_pk=stored.pk)
+    process_update.configure(lock=f"chat:{_chat_of(update)}").defer(update_pk=stored.pk)
 
 
 def _chat_of(update: Update) -> int | None:
