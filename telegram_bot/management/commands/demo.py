@@ -121,8 +121,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, port: int, telegram_port: int, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("The demo is for development: set DEBUG=true in .env, or use `manage.py serve`.")
-        signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGHUP, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
         local = settings.TELEGRAM_IS_LOCAL
         for wanted in (port, telegram_port) if local else (port,):
             _refuse_taken(wanted)
