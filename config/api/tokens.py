@@ -68,16 +68,16 @@ def read(token: str) -> Claims:
     if len(token) > LONGEST_TOKEN:
         raise InvalidToken("too long")
     try:
-        header = jwt.get_unverified_header(token)
-        if settings.JWT_JWKS_URL and header["alg"] not in SYMMETRIC:
+        if settings.JWT_JWKS_URL and (header := jwt.get_unverified_header(token))["alg"] not in SYMMETRIC:
             key = key_set(settings.JWT_JWKS_URL).key(header.get("kid", ""))
-            return _claims(_decode(token, key, ASYMMETRIC, settings.JWT_JWKS_ISSUER))
-        # A host that shares our key may leave the key's name out.
-        if header.get("kid", own := key_id(settings.JWT_SIGNING_KEY)) != own:
-            raise InvalidToken("names another key")
+            return _claims(_decode(token, key, ASYMMETRIC, settings.JWT_JWKS_ISSUER)["payload"])
         algorithms = [each for each in settings.JWT_ALGORITHMS if each in SYMMETRIC]
-        return _claims(_decode(token, settings.JWT_SIGNING_KEY, algorithms, settings.JWT_ISSUER))
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        decoded = _decode(token, settings.JWT_SIGNING_KEY, algorithms, settings.JWT_ISSUER)
+        # A host that shares our key may leave the key's name out.
+        if decoded["header"].get("kid", own := key_id(settings.JWT_SIGNING_KEY)) != own:
+            raise InvalidToken("names another key")
+        return _claims(decoded["payload"])
+    except (jwt.PyJWTError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidToken(str(error)) from error
 
 
@@ -88,7 +88,7 @@ def key_id(key: str) -> str:
 
 
 def _decode(token: str, key: str | jwt.PyJWK, algorithms: list[str], issuer: str) -> dict[str, Any]:
-    return jwt.decode(
+    return jwt.decode_complete(
         token,
         key,
         algorithms=algorithms,
