@@ -77,11 +77,13 @@ async def run_jobs(*, concurrency: int, asked: asyncio.Event) -> None:
 
 
 async def run_until_asked(worker: Worker, asked: asyncio.Event) -> None:
-    running, asking = asyncio.create_task(worker.run()), asyncio.create_task(asked.wait())
+    running = asyncio.create_task(worker.run())  # type: ignore[no-untyped-call]
+    asking = asyncio.create_task(asked.wait())
     await asyncio.wait([running, asking], return_when=asyncio.FIRST_COMPLETED)
     asking.cancel()
     while not running.done():
-        worker.stop()  # again and again: one that comes before its first step is forgotten
+        # Again and again, because one that comes before its first step is forgotten.
+        worker.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait([running], timeout=0.2)
     running.result()
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-import shutil
 import socket
-import tempfile
 from argparse import ArgumentParser
 from typing import Any
 
@@ -15,18 +11,13 @@ import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
 
+from config import serving
 from config.management.starting import require_database
 
-STOP_SECONDS = 9  # less than the ten seconds that process managers wait before they kill
 # Telegram allows shorter secrets; we do not.
 WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{32,256}")
 WHAT_IT_IS = "32 to 256 random characters of A-Z, a-z, 0-9, _ and -"
-MULTIPROCESS_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 log = structlog.get_logger(__name__)
 
@@ -48,37 +39,8 @@ class Command(BaseCommand):
         require_free_port(host, port)
         require_database()
         connections.close_all()
-        multiprocessing.set_start_method("spawn")  # this process has threads, which a fork would not copy
-        if workers > 1:
-            # The processes add up their counters there; the client library looks for it when it is imported.
-            os.environ.setdefault(MULTIPROCESS_METRICS, tempfile.mkdtemp(prefix="starledger-metrics-"))
         log.info("serving", host=host, port=port, workers=workers, threads=threads)
-        server(host, port, workers, threads).serve()
-
-
-def server(host: str, port: int, workers: int, threads: int) -> Any:
-    """granian's server, tuned for a few long-lived connections from a proxy and short requests."""
-    granian = Granian(
-        "config.wsgi:application",
-        address=host,
-        port=port,
-        interface=Interfaces.WSGI,
-        loop=Loops.asyncio,
-        workers=workers,
-        blocking_threads=threads,
-        backlog=2048,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True),
-        websockets=False,
-        workers_kill_timeout=STOP_SECONDS,
-        log_level=LogLevels.error,
-        # Its lines go the way of all others; requests are logged by RequestLog.
-        log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {"propagate": True}}},
-        log_access=False,
-    )
-    if directory := os.environ.get(MULTIPROCESS_METRICS):
-        granian.on_shutdown(lambda: shutil.rmtree(directory, ignore_errors=True))
-    return granian
+        serving.serve(host=host, port=port, workers=workers, threads=threads)
 
 
 def require_webhook_secret() -> None:
@@ -100,6 +62,9 @@ def require_free_port(host: str, port: int) -> None:
     """
     :raises CommandError: nobody can listen there, or somebody else does
     """
+    if not 1 <= port <= 65535:
+        message = f"There is no port {port}; they go from 1 to 65535."
+        raise CommandError(message)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -107,7 +72,4 @@ def require_free_port(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         message = f"Cannot listen at {host} port {port}: {error.strerror}. Choose another with --host and --port."
-        raise CommandError(message) from error
-    except OverflowError as error:
-        message = f"There is no port {port}; they end at 65535."
         raise CommandError(message) from error

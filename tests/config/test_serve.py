@@ -1,0 +1,195 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from config import health
+from config.env import BASE_DIR
+from config.management.commands.serve import require_webhook_secret
+from tests.postgres_urls import test_database_url
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(port: int, *options: str, **environment: str):
+    """`manage.py serve` in production settings on the test's database, until the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "serve", "--port", str(port), *options],
+        cwd=BASE_DIR,
+        env={**os.environ, "DATABASE_URL": test_database_url(), "METRICS_TOKEN": "the-token", **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until_it_answers(process, port)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=15)
+
+
+def wait_until_it_answers(process: subprocess.Popen, port: int) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/healthz")
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(process.communicate(timeout=1)[1] if process.poll() is not None else "it does not answer")
+
+
+def refusal(port: int, **environment: str) -> str:
+    """What `serve` says as it refuses to start."""
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "serve", "--port", str(port)],
+        cwd=BASE_DIR,
+        env={**os.environ, "DATABASE_URL": test_database_url(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert len(said) == 1
+    return said[0]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestServe:
+    def test_answers_and_stops_when_told(self, free_port):
+        with serving(free_port) as process:
+            base = f"http://127.0.0.1:{free_port}"
+            assert httpx.get(f"{base}/healthz").text == "ok\n"
+            assert httpx.get(f"{base}/readyz").json() == {"status": "ready"}
+            assert httpx.get(f"{base}/metrics").status_code == 401
+            assert httpx.get(f"{base}/nothing", headers={"Host": "localhost"}).status_code == 404
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=10)
+
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert [line["event"] for line in lines if line["logger"] == "config.management.commands.serve"] == ["serving"]
+        assert [line["path"] for line in lines if line["event"] == "request"][-4:] == [
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/nothing",
+        ]
+
+    def test_adds_up_the_counters_of_several_processes(self, free_port):
+        with serving(free_port, "--workers", "2") as process:
+            authorised = {"Authorization": "Bearer the-token"}
+            for _ in range(20):
+                httpx.get(f"http://127.0.0.1:{free_port}/healthz")
+            workers = [
+                child for child in psutil.Process(process.pid).children() if "spawn_main" in str(child.cmdline())
+            ]
+            text = httpx.get(f"http://127.0.0.1:{free_port}/metrics", headers=authorised).text
+
+        assert len(workers) == 2
+        assert text.count("# TYPE telegram_payments_total counter\n") == 1
+        assert text.count("# TYPE telegram_precheck_seconds histogram\n") == 1
+
+    def test_leaves_no_process_behind_when_it_is_killed(self, free_port):
+        with serving(free_port) as process:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.communicate(timeout=10)
+
+            _, alive = psutil.wait_procs(children, timeout=10)
+
+        assert alive == []
+
+    def test_refuses_a_taken_port_in_one_sentence(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+
+            said = refusal(port)
+
+        assert said == (
+            f"CommandError: Cannot listen at 127.0.0.1 port {port}: Address already in use."
+            " Choose another with --host and --port."
+        )
+
+    def test_refuses_production_without_a_webhook_secret(self, free_port):
+        said = refusal(free_port, TELEGRAM_WEBHOOK_SECRET="")
+
+        assert said.startswith("CommandError: TELEGRAM_WEBHOOK_SECRET is not set: ")
+
+    def test_refuses_a_database_that_lacks_migrations(self, free_port):
+        health.require_current_schema.cache_clear()
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE django_migrations RENAME TO django_migrations_away")
+        try:
+            said = refusal(free_port)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE django_migrations_away RENAME TO django_migrations")
+
+        assert said.startswith("CommandError: The database lacks the migrations ")
+        assert said.endswith(": run `manage.py migrate`.")
+
+    def test_refuses_a_database_that_does_not_answer(self, free_port):
+        said = refusal(free_port, DATABASE_URL="postgres://nobody:canary@127.0.0.1:9/nothing")
+
+        assert said.startswith("CommandError: The database of DATABASE_URL does not answer")
+        assert "canary" not in said
+
+
+class TestTheWebhookSecret:
+    @pytest.mark.parametrize(
+        "secrets", [[], ["x" * 31], ["x" * 257], ["x" * 32 + " "], ["é" * 32], ["x" * 32] * 3, ["x" * 32, ""]]
+    )
+    def test_is_required_in_production_and_well_formed(self, settings, secrets):
+        settings.TELEGRAM_WEBHOOK_SECRETS = secrets
+
+        with pytest.raises(CommandError, match="TELEGRAM_WEBHOOK_SECRET"):
+            require_webhook_secret()
+
+    @pytest.mark.parametrize("secrets", [["aZ09_-" + "x" * 26], ["x" * 256], ["x" * 32, "y" * 32]])
+    def test_may_be_two_during_a_rotation(self, settings, secrets):
+        settings.TELEGRAM_WEBHOOK_SECRETS = secrets
+
+        require_webhook_secret()
+
+    def test_is_not_asked_for_in_development(self, settings):
+        settings.DEBUG = True
+        settings.TELEGRAM_WEBHOOK_SECRETS = []
+
+        require_webhook_secret()
+
+
+class TestOptions:
+    @pytest.mark.parametrize("options", [{"workers": 0}, {"threads": 0}])
+    def test_must_be_at_least_one(self, options):
+        with pytest.raises(CommandError, match="must be 1 or more"):
+            call_command("serve", **options)
+
+    @pytest.mark.parametrize(
+        ("options", "told"), [({"port": 70000}, "no port 70000"), ({"host": "no.such.host.invalid"}, "Cannot listen")]
+    )
+    def test_must_name_a_place_to_listen_at(self, options, told):
+        with pytest.raises(CommandError, match=told):
+            call_command("serve", **options)
