@@ -104,12 +104,14 @@ class OrdinaryPayment:
 @retried
 def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> OrdinaryPayment | None:
     """Record the payment with all its effects if nothing about it is odd; else write nothing and return None."""
-    if payment.period_ends_at or payment.renewal:
+    if payment.period_ends_at or payment.renewal or not isinstance(payment.payer, int):
         return None
     payment_id = uuid7()
     with connection.cursor() as cursor:
         try:
-            cursor.execute(RECORD.format(beside=beside.sql), {**_parameters(payment, payment_id), **beside.params})
+            cursor.execute(
+                RECORD.format(beside=beside.sql), {**_parameters(payment, payment.payer, payment_id), **beside.params}
+            )
         except IntegrityError as error:
             if "payment_event_once" in str(error):
                 return None
@@ -132,7 +134,7 @@ def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> Ordi
     return OrdinaryPayment(payment_id, user_id, plan_code)
 
 
-def _parameters(payment: ReceivedPayment, payment_id: UUID) -> dict[str, Any]:
+def _parameters(payment: ReceivedPayment, payer: int, payment_id: UUID) -> dict[str, Any]:
     """Integers are sent as int8 whatever their size, so that all payments share one prepared statement."""
     return {
         "id": payment_id,
@@ -141,7 +143,7 @@ def _parameters(payment: ReceivedPayment, payment_id: UUID) -> dict[str, Any]:
         "refund_type": EventType.refund_by(payment.method).value,
         "method": payment.method.value,
         "payload": payment.payload,
-        "payer": Int8(payment.payer),
+        "payer": Int8(payer),
         "amount": Int8(payment.money.amount),
         "currency": payment.money.currency,
         "occurred_at": payment.occurred_at,

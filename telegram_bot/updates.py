@@ -264,9 +264,11 @@ def _membership(change: dict[str, Any]) -> Membership:
 
 
 def _money(payment: dict[str, Any]) -> tuple[Money, PaymentMethod]:
-    amount, currency = payment.get("total_amount"), _text(payment, "currency")
-    money = Money(amount, currency)  # type: ignore[arg-type] - Money itself says what an amount is
-    return money, PaymentMethod.TELEGRAM_STARS if currency == STARS else PaymentMethod.TELEGRAM_PROVIDER
+    amount: Any = payment.get("total_amount")  # Money itself says what an amount is
+    currency = _text(payment, "currency")
+    return Money(
+        amount, currency
+    ), PaymentMethod.TELEGRAM_STARS if currency == STARS else PaymentMethod.TELEGRAM_PROVIDER
 
 
 def _charge_id(payment: dict[str, Any]) -> str:

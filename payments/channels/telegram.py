@@ -68,4 +68,4 @@ def _provider_token(invoice: Invoice) -> str:
     if not settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN:
         message = "TELEGRAM_PAYMENT_PROVIDER_TOKEN is not set"
         raise Refused(message)
-    return settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN
+    return str(settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN)
