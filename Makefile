@@ -27,9 +27,9 @@ $(VENV)/.installed: $(LOCKS)
 			echo "$$python has no venv module: install it first (Debian: apt-get install python3-venv)." >&2; exit 1; }; \
 		echo "Making $(VENV) with $$("$$python" --version)"; \
 		"$$python" -m venv --clear $(VENV); }
-	@# uv takes a tenth of pip's time; where it cannot reach the packages, as behind an index that only pip is told of, pip can.
+	@# uv takes a tenth of pip's time. It does not read pip's configuration, so where only that leads to packages pip does it.
 	@$(PIP) --quiet -r <(awk '/^[a-z]/ { on = /^uv==/ } on' requirements/dev.txt)
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes $(LOCKS:%=-r %) || $(PIP) $(LOCKS:%=-r %)
+	@$(BIN)/uv pip install --system-certs --python $(BIN)/python --require-hashes $(LOCKS:%=-r %) || $(PIP) $(LOCKS:%=-r %)
 	@# Lets pytest and the other tools of the environment find the project's packages from anywhere.
 	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/starledger.pth"
 	@touch $@
