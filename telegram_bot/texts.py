@@ -28,6 +28,7 @@ from payments.invoicing import (
 )
 from payments.models import HoldReason, PaymentMethod, Plan, Price
 from payments.money import Money
+from payments.selectors import PaymentStatus
 
 COMMANDS = {
     "plans": N_("Plans and prices"),
@@ -263,10 +264,17 @@ def payment(*, title: str, money: Money, paid_at: datetime, state: str, payment_
     return "\n".join([head, _("No. %(number)s") % {"number": payment_id}])
 
 
-def payment_state(status: str) -> str:
-    """A word for a payment's status: `processed`, `held`, `refunded` or `dismissed`."""
-    words = {"processed": _("paid"), "held": _("being looked at"), "refunded": _("returned"), "dismissed": _("closed")}
-    return words[status]
+def payment_state(status: PaymentStatus) -> str:
+    """What became of a payment, in a word or two."""
+    match status:
+        case PaymentStatus.PROCESSED:
+            return _("paid")
+        case PaymentStatus.HELD:
+            return _("being looked at")
+        case PaymentStatus.REFUNDED:
+            return _("returned")
+        case PaymentStatus.DISMISSED:
+            return _("closed")
 
 
 # --- Notices --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from entitlements.selectors import holdings
-from payments.models import EventStatus, PaymentEvent, Plan, Resolution
+from payments.models import Plan
+from payments.selectors import payments_of, status_of
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
 from telegram_bot.handlers.people import customer_of
@@ -32,28 +33,18 @@ def status(command: Command) -> None:
 
 
 def history(command: Command) -> None:
-    customer = customer_of(command.sender)
-    payments = PaymentEvent.objects.payments().filter(customer=customer).newest_first()
+    payments = payments_of(customer_of(command.sender).user_id).order_by("-occurred_at", "-pk").select_related("plan")
     entries = [
         texts.payment(
             title=payment.plan.title if payment.plan else "",
             money=payment.money,
             paid_at=payment.occurred_at,
-            state=texts.payment_state(_state_of(payment)),
+            state=texts.payment_state(status_of(payment)),
             payment_id=str(payment.pk),
         )
-        for payment in payments.select_related("plan", "hold").prefetch_related("refunds")[:LATEST]
+        for payment in payments[:LATEST]
     ]
     if entries:
         gateway.send_message(chat_id=command.chat_id, text="\n\n".join([texts.latest_payments(), *entries]))
     else:
         gateway.send_message(chat_id=command.chat_id, text=texts.no_payments_yet(), keyboard=keyboards.see_plans())
-
-
-def _state_of(payment: PaymentEvent) -> str:
-    """`processed`, `held`, `refunded` or `dismissed`, as it is now."""
-    if payment.refunds.all():
-        return "refunded"
-    if payment.status == EventStatus.PROCESSED:
-        return "processed"
-    return {"": "held", Resolution.GRANTED.value: "processed"}.get(payment.hold.resolution, payment.hold.resolution)
