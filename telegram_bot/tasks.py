@@ -41,15 +41,16 @@ def process_update(update_pk: int) -> None:
 
 def defer_processing(stored: IncomingUpdate, update: Update) -> None:
     """Have a worker process it as soon as the open transaction commits: one at a time in each chat, in their order."""
-    process_update.configure(lock=f"chat:{_chat_of(update)}").defer(update_pk=stored.pk)
+    process_update.configure(lock=_lock_of(update)).defer(update_pk=stored.pk)
 
 
-def _chat_of(update: Update) -> int | None:
+def _lock_of(update: Update) -> str | None:
+    """The chat; money needs none, because recording it locks what it must."""
     match update.content:
         case Command(chat_id=chat_id) | Text(chat_id=chat_id) | Membership(chat_id=chat_id):
-            return chat_id
+            return f"chat:{chat_id}"
         case ButtonPress(chat_id=chat_id, sender=sender):
-            return chat_id or sender.id
+            return f"chat:{chat_id or sender.id}"
     return None
 
 
