@@ -1,5 +1,6 @@
 """Paying: the pre-checkout query with its ten seconds, the charge, the refund."""
 
+import asyncio
 import secrets
 import string
 from dataclasses import dataclass
@@ -39,12 +40,17 @@ class Checkout:
         self._clock = clock
         self._deliveries = deliveries
         self._answer_seconds = answer_seconds
+        self._answers: dict[str, asyncio.Future[None]] = {}
+        """Where somebody waits for the answer to a query, by its id."""
 
     async def pay(self, invoice: Invoice, person: Person) -> Outcome:
         """Ask the bot, wait for its answer, and take the money if it agreed in time."""
         query = self._ask(invoice, person)
-        await self._truth.until(lambda: query.ok is not None or self._is_late(query), within=self._answer_seconds)
-        query.closed = True
+        answered = self._answers[query.id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._clock.sleep(self._answer_seconds, alarm=answered)
+        finally:
+            del self._answers[query.id]
         self._truth.touch()
         if query.ok is None:
             return Outcome("timed_out", query.id)
@@ -63,16 +69,14 @@ class Checkout:
 
     def answer(self, query_id: str, *, ok: bool, error_message: str | None) -> None:
         """The bot's word. :raises BadRequest: no such query, too late, or answered before"""
-        query = self._truth.checkouts.get(query_id)
-        if query is None or query.closed or query.ok is not None or self._is_late(query):
+        answered = self._answers.get(query_id)
+        if answered is None or answered.done():
             raise BadRequest(TOO_OLD)
         if not ok and not error_message:
             raise BadRequest("error message is empty")
+        query = self._truth.checkouts[query_id]
         query.ok, query.error_message = ok, None if ok else error_message
-        self._truth.touch()
-
-    def _is_late(self, query: PreCheckout) -> bool:
-        return self._clock.now() >= query.date + self._answer_seconds
+        answered.set_result(None)
 
     def charge(self, invoice: Invoice, person: Person, *, subscription: Subscription | None = None) -> Charge:
         """Take the money, and tell the bot. ``subscription`` is the one a renewal belongs to."""

@@ -26,15 +26,16 @@ class Clock:
             if deadline <= self.now() and not sleeper.done():
                 sleeper.set_result(None)
 
-    async def sleep(self, seconds: float) -> None:
-        await self._sleep(seconds, really=seconds)
+    async def sleep(self, seconds: float, *, alarm: asyncio.Future[None] | None = None) -> None:
+        """Until then, or until somebody sets off the ``alarm``."""
+        await self._sleep(seconds, alarm, really=seconds)
 
     async def pause(self, seconds: float) -> None:
         """A sleep between delivery attempts."""
-        await self._sleep(seconds, really=seconds * self.pace)
+        await self._sleep(seconds, None, really=seconds * self.pace)
 
-    async def _sleep(self, seconds: float, *, really: float) -> None:
-        sleeper = asyncio.get_running_loop().create_future()
+    async def _sleep(self, seconds: float, alarm: asyncio.Future[None] | None, *, really: float) -> None:
+        sleeper = alarm or asyncio.get_running_loop().create_future()
         self._sleepers[sleeper] = self.now() + seconds
         try:
             await asyncio.wait([sleeper], timeout=really)

@@ -90,6 +90,7 @@ class LocalTelegram:
         self._world = self._server.world
         self._event_loop = asyncio.new_event_loop()
         self._loop = Loop(self._event_loop)
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._live, name="local Telegram", daemon=True)
         self.base_url = ""
         self.truth = TruthView(self._world.truth, self._loop)
@@ -135,13 +136,12 @@ class LocalTelegram:
         self._end()
 
     def _end(self) -> None:
-        self._event_loop.call_soon_threadsafe(self._event_loop.stop)
+        self._event_loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
 
     def _live(self) -> None:
-        self._event_loop.run_forever()
-        self._event_loop.run_until_complete(self._event_loop.shutdown_asyncgens())  # closed sockets have a last word
-        self._event_loop.close()
+        with asyncio.Runner(loop_factory=lambda: self._event_loop) as runner:
+            runner.run(self._ended.wait())
 
     # People
 

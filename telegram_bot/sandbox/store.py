@@ -78,8 +78,6 @@ def _fill(truth: Truth, state: dict[str, Any]) -> None:
         setattr(truth, name, state[name])
     for invoice in truth.invoices.values():
         truth.add_invoice(invoice)
-    for query in truth.checkouts.values():
-        query.closed = True  # whoever waited for the answer is gone
     truth.forwards = [Forward(**entry) for entry in state["forwards"]]
     truth.messages = {
         int(chat): {message["message_id"]: message for message in messages}

@@ -56,8 +56,8 @@ class Subscriptions:
         subscription = self._truth.subscriptions[charge.subscription_id]
         if subscription.expires_at <= self._clock.now():
             raise BadRequest("SUBSCRIPTION_NOT_ACTIVE")
-        if subscription.canceled_by_bot and not is_canceled:
-            subscription.state = "canceled"
+        if subscription.canceled_by_bot and not is_canceled and subscription.state == "active":
+            subscription.state = "canceled"  # the person may re-enable it now, and has to do so
         subscription.canceled_by_bot = is_canceled
         self._truth.touch()
 

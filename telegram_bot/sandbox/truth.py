@@ -72,7 +72,7 @@ class Invoice:
 
 @dataclass
 class PreCheckout:
-    """A pre-checkout query. ``ok`` is None until the bot has answered; ``closed`` once nobody waits for it."""
+    """A pre-checkout query. ``ok`` is None until the bot has answered, and for ever when it did not in time."""
 
     id: str
     person_id: int
@@ -80,7 +80,6 @@ class PreCheckout:
     date: float
     ok: bool | None = None
     error_message: str | None = None
-    closed: bool = False
 
 
 @dataclass

@@ -1,11 +1,12 @@
 """Paying: who is asked, who may pay, what the bot hears of it."""
 
+import asyncio
 import time
 
 import pytest
 
-from telegram_bot.sandbox.errors import NotPossible
-from telegram_bot.sandbox.world import Options
+from telegram_bot.sandbox.errors import BadRequest, NotPossible
+from telegram_bot.sandbox.world import Options, World
 from tests.sandbox.conftest import Reply, assert_shape, called, stars
 
 
@@ -110,6 +111,20 @@ class TestAPreCheckout:
         assert "query is too old" in api.refusal("answerPreCheckoutQuery", pre_checkout_query_id=query_id, ok=True)
         assert paying.result().status == "timed_out"
         assert telegram.truth.charges == []
+
+    def test_is_not_answered_in_the_very_moment_its_time_is_over(self):
+        async def in_one_moment() -> str:
+            world = World(Options())
+            alice = world.buyers.add("Alice")
+            link = await world.methods.do("createInvoiceLink", stars())
+            paying = asyncio.create_task(world.checkout.pay(world.buyers.invoice(alice, link=link), alice))
+            await asyncio.sleep(0)
+            world.clock.move_to(world.clock.now() + 10)
+            with pytest.raises(BadRequest, match="query is too old"):
+                world.checkout.answer(next(iter(world.truth.checkouts)), ok=True, error_message=None)
+            return (await paying).status
+
+        assert asyncio.run(in_one_moment()) == "timed_out"
 
     def test_is_declined_with_a_sentence(self, api, alice):
         paying, query_id = self.ask(api, alice)

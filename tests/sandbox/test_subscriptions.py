@@ -99,6 +99,19 @@ class TestCancelling:
         assert states(hooked) == ["canceled", "active"]
         assert len(payments(hooked)) == 2
 
+    def test_happens_once(self, alice, subscription):
+        alice.cancels(subscription)
+
+        with pytest.raises(NotPossible, match="not active"):
+            alice.cancels(subscription)
+
+    def test_by_the_person_and_the_bot_is_not_taken_back_by_the_person_alone(self, api, alice, subscription):
+        alice.cancels(subscription)
+        self.edit(api, alice, subscription.first_charge_id, True)
+
+        with pytest.raises(NotPossible):
+            alice.reenables(subscription)
+
     def test_cannot_be_taken_back_after_the_end(self, telegram, hooked, alice, subscription):
         alice.cancels(subscription)
         telegram.advance(days=31)
