@@ -3,10 +3,12 @@
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ class Options:
     seconds: float
     sizes: Sequence[int]
     only: str | None
+    results: Path | None
 
     def wants(self, measure: str) -> bool:
         return self.only in {None, measure, "size"}
@@ -136,11 +139,19 @@ def take_part(bench: Bench, around: Surroundings, stack: ExitStack) -> None:
             bench.payers += [peer(around, customers=customers) for peer in (FastAPI, PTB, PgBench)]
         if options.with_peers and options.wants("reads"):
             bench.readers.append(Textbook(around, customers=customers, tables_of=ours))
-    for side in sorted(bench.sides, key=lambda side: isinstance(side, Textbook)):  # its tables are made by ours
-        started = time.monotonic()
-        stack.callback(side.end)
-        side.prepare()
-        say(f"{side.name} with {side.customers:,} customers is ready after {time.monotonic() - started:.0f} s")
+    borrowers = [side for side in bench.sides if isinstance(side, Textbook)]
+    owners = [side for side in bench.sides if side not in borrowers]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for sides in (owners, borrowers):
+            for side in sides:
+                stack.callback(side.end)
+            list(pool.map(prepare, sides))
+
+
+def prepare(side: Side) -> None:
+    started = time.monotonic()
+    side.prepare()
+    say(f"{side.name} with {side.customers:,} customers is ready after {time.monotonic() - started:.0f} s")
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -149,15 +160,18 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--seconds", type=float, default=4, help="of load in each round")
     parser.add_argument("--quick", action="store_true", help="one short round with few customers, to see that it works")
     parser.add_argument("--only", choices=["payments", "precheckout", "reads", "size"], help="size: ours alone")
+    parser.add_argument("--results", type=Path, help="where to write the JSON (a whole run: benchmarks/results.json)")
     given = parser.parse_args(arguments)
     if given.quick:
-        return Options(rounds=1, seconds=1, sizes=(1_000,), only=given.only)
-    return Options(rounds=given.rounds, seconds=given.seconds, sizes=SIZES, only=given.only)
+        return Options(rounds=1, seconds=1, sizes=(1_000,), only=given.only, results=given.results)
+    results = given.results or (None if given.only else RESULTS)
+    return Options(rounds=given.rounds, seconds=given.seconds, sizes=SIZES, only=given.only, results=results)
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     use_production_settings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # by way of what ends the servers
     started = datetime.now(UTC)
     bench = Bench(options)
     with ExitStack() as stack:
@@ -181,7 +195,8 @@ def main(arguments: Sequence[str]) -> None:
             "postgresql": cluster.version(),
         }
     print_report(bench.samples, memory=memory, calibration=bench.calibration)
-    write_report(RESULTS, bench.samples, about=about, memory=memory, calibration=bench.calibration)
+    if options.results:
+        write_report(options.results, bench.samples, about=about, memory=memory, calibration=bench.calibration)
 
 
 if __name__ == "__main__":

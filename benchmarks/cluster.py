@@ -1,5 +1,6 @@
 """One PostgreSQL for a whole run, set up as in production; every side has databases of its own in it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,12 @@ from psycopg import sql
 
 from config import embedded_postgres
 
+MEMORY_MB = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
 PRODUCTION = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "shared_buffers": "2GB",
+    "shared_buffers": f"{MEMORY_MB // 4}MB",
     "max_wal_size": "8GB",  # no checkpoint within a round: each begins with one
     "checkpoint_timeout": "30min",
     "wal_compression": "on",

@@ -5,30 +5,12 @@ from typing import Any, ClassVar
 from django.db.models import Q, QuerySet
 from django.urls import path
 from django.utils import timezone
-from rest_framework import generics, permissions, serializers
+from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.exceptions import AuthenticationFailed
-from rest_framework_simplejwt.tokens import Token
 
-from entitlements.models import Customer, Entitlement, Grant
-
-
-class CustomerAuthentication(JWTAuthentication):
-    """Customers instead of Django's users."""
-
-    def get_user(self, validated_token: Token) -> Customer:  # type: ignore[override]
-        try:
-            return Customer.objects.get(user_id=validated_token["sub"])
-        except Customer.DoesNotExist:
-            raise AuthenticationFailed from None
-
-
-class IsCustomer(permissions.BasePermission):
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        return isinstance(request.user, Customer)
+from entitlements.models import Entitlement, Grant
 
 
 class GrantSerializer(serializers.ModelSerializer[Grant]):

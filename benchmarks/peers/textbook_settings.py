@@ -14,8 +14,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["benchmarks.peers.textbook.CustomerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["benchmarks.peers.textbook.IsCustomer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["benchmarks.peers.textbook_authentication.CustomerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["benchmarks.peers.textbook_authentication.IsCustomer"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
 SIMPLE_JWT = {
