@@ -26,6 +26,7 @@ from tests.factories import InvoiceFactory
 
 pytestmark = pytest.mark.django_db
 
+NO_TIME = timedelta()
 SUCCESS, HELD, SENT = TallyResult.SUCCESS, TallyResult.HELD, TallyResult.SENT
 
 

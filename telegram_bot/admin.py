@@ -1,0 +1,38 @@
+"""The inbox, for reading."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import QuerySet
+
+from config.admin import FactAdmin, as_text
+from telegram_bot.models import IncomingUpdate
+
+
+@admin.register(IncomingUpdate)
+class IncomingUpdateAdmin(FactAdmin):
+    list_display = ("update_id", "kind", "status", "received_at", "attempts", "next_attempt_at", "done_at", "error")
+    list_filter = ("status", "kind")
+    search_fields = ("update_id",)
+    search_help_text = "An update_id of this bot."
+    fields = (
+        "bot_id",
+        "update_id",
+        "kind",
+        "status",
+        "received_at",
+        "attempts",
+        "next_attempt_at",
+        "done_at",
+        "error",
+        "body_as_text",
+    )
+    readonly_fields = ("body_as_text",)
+
+    def searched(self) -> QuerySet[IncomingUpdate]:
+        return IncomingUpdate.objects.filter(bot_id=settings.TELEGRAM_BOT_ID)
+
+    @admin.display(description="body")
+    def body_as_text(self, update: IncomingUpdate) -> str:
+        return as_text(update.body)
