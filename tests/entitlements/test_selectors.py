@@ -200,7 +200,8 @@ class TestAgainstThePlainMeaning(TestCase):
             assert [source.source for source in each.sources] == [one.source for one in grants]
             active = expected.active_at(datetime.now(UTC))
             assert has_access("alice", code) == active
-            assert check_many(code, ["alice"]).active == ({"alice": rfc3339_or_null(expected.ends_at)} if active else {})
+            ends_at = rfc3339_or_null(expected.ends_at)
+            assert check_many(code, ["alice"]).active == ({"alice": ends_at} if active else {})
             explained = explain("alice", code)
             assert explained.access == expected
             assert explained.reasons[-1].access.active_at(datetime.now(UTC)) == explained.active
