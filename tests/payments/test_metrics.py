@@ -11,13 +11,12 @@ from payments import metrics, tallies
 from payments.models import EventStatus, HoldReason, InvoiceStatus, PaymentEvent, TallyResult
 from telegram_bot.metrics import count_update
 from telegram_bot.models import IncomingUpdate, UpdateStatus
+from tests import updates
 from tests.config.reading import figures
 from tests.factories import InvoiceFactory
-from tests.payments.test_tallies import paid
+from tests.payments.test_tallies import NO_TIME, paid
 
 pytestmark = pytest.mark.django_db
-
-NOW = timedelta()
 
 
 @pytest.fixture
@@ -28,8 +27,8 @@ def scrape(settings):
 
 class TestPayments:
     def test_6_1_are_counted_by_result_and_plan(self, scrape, alice, gold):
-        paid(alice, gold, ago=NOW)
-        paid(alice, gold, ago=NOW, status=EventStatus.HELD)
+        paid(alice, gold, ago=NO_TIME)
+        paid(alice, gold, ago=NO_TIME, status=EventStatus.HELD)
         InvoiceFactory.create_batch(2, plan=gold, customer=alice)
         for result in (TallyResult.FAILED, TallyResult.DUPLICATE, TallyResult.CANCELLED):
             tallies.count(result, plan_code=gold.code)
@@ -44,11 +43,11 @@ class TestPayments:
     def test_6_2_are_valued_exactly_by_plan_and_currency(self, scrape, alice, gold):
         paid(alice, gold, ago=timedelta(days=1), amount=9_007_199_254_740_000)
         tallies.move_forward()
-        paid(alice, gold, ago=NOW, amount=991)
-        paid(alice, gold, ago=NOW, amount=2500, currency="GBP", kind="telegram_provider.successful_payment")
-        paid(alice, gold, ago=NOW, amount=77, status=EventStatus.HELD)
+        paid(alice, gold, ago=NO_TIME, amount=991)
+        paid(alice, gold, ago=NO_TIME, amount=2500, currency="GBP", kind="telegram_provider.successful_payment")
+        paid(alice, gold, ago=NO_TIME, amount=77, status=EventStatus.HELD)
         payment = PaymentEvent.objects.first()
-        paid(alice, gold, ago=NOW, amount=500, kind="telegram_stars.refunded_payment", refund_of=payment)
+        paid(alice, gold, ago=NO_TIME, amount=500, kind="telegram_stars.refunded_payment", refund_of=payment)
 
         seen = scrape()
 
@@ -66,7 +65,7 @@ class TestPayments:
 
     def test_that_are_held_are_counted_until_somebody_decided(self, scrape, alice, gold):
         for resolution in ("", "dismissed"):
-            event = paid(alice, gold, ago=NOW, status=EventStatus.HELD)
+            event = paid(alice, gold, ago=NO_TIME, status=EventStatus.HELD)
             event_hold(event, resolution)
 
         assert scrape()["starledger_held_payments"] == 1
@@ -134,7 +133,7 @@ class TestTheInbox:
 class TestTheExposition:
     def test_satisfies_promtool(self, settings, alice, gold, capsys):
         settings.DEBUG = True
-        paid(alice, gold, ago=NOW)
+        paid(alice, gold, ago=NO_TIME)
         metrics.observe_precheck(ok=True, reason="", seconds=0.01)
         promtool = shutil.which("promtool")
         if promtool is None:
@@ -167,3 +166,44 @@ class TestTheExposition:
             assert f"# TYPE {name} {kind}\n" in text
             assert f"# HELP {name} " in text
         assert "_created" not in text
+
+
+class TestAPaymentOnItsWay:
+    def test_6_1_to_6_5_leaves_its_traces(self, scrape, telegram_posts, invoice):
+        """Also 2.10 and 3.10: refused, approved, paid, delivered again, and paid once more under another charge."""
+        names = {
+            "sent": 'telegram_payments_total{plan_code="gold_1m",result="sent"}',
+            "success": 'telegram_payments_total{plan_code="gold_1m",result="success"}',
+            "duplicate": 'telegram_payments_total{plan_code="gold_1m",result="duplicate"}',
+            "held": 'telegram_payments_total{plan_code="gold_1m",result="held"}',
+            "value": 'telegram_payment_value_total{currency="XTR",plan_code="gold_1m"}',
+            "pending": "telegram_payments_pending",
+            "waiting for staff": "starledger_held_payments",
+            "approved": 'telegram_precheck_total{reason="",result="ok"}',
+            "refused": 'telegram_precheck_total{reason="amount_mismatch",result="rejected"}',
+            "decided": "telegram_precheck_seconds_count",
+            "processed": "telegram_payment_processing_seconds_count",
+        }
+
+        def read() -> dict[str, float]:
+            seen = scrape()
+            return {short: seen.get(name, 0) for short, name in names.items()}
+
+        before = read()
+
+        for number, (update, changed) in enumerate(
+            [
+                (updates.pre_checkout(invoice, query_id="1", total_amount=1), {"refused": 1, "decided": 1}),
+                (updates.pre_checkout(invoice, query_id="2"), {"approved": 1, "decided": 1}),
+                (updates.payment(invoice), {"success": 1, "value": 500, "pending": -1, "processed": 1}),
+                (updates.payment(invoice), {"duplicate": 1}),
+                (updates.payment(invoice, charge_id="another"), {"held": 1, "waiting for staff": 1}),
+            ]
+        ):
+            assert telegram_posts(update).status_code == 200
+            after = read()
+            assert {name: after[name] - before[name] for name in names if after[name] != before[name]} == changed, (
+                number
+            )
+            before = after
+        assert before["sent"] == 1
