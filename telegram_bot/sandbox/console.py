@@ -11,14 +11,7 @@ from telegram_bot.sandbox.server import HOST, PortTaken, Server
 from telegram_bot.sandbox.store import UnreadableState
 from telegram_bot.sandbox.world import DEMO_TOKEN, Options
 
-PORT = 8081
 REMEMBERED = 5_000
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=PORT, help=f"port of {HOST} to listen on ({PORT}); 0: a free one")
-    parser.add_argument("--token", default=DEMO_TOKEN, help=f"the bot's token ({DEMO_TOKEN})")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="keep people, chats and payments in this file")
 
 
 def run(*, port: int, token: str, state: Path | None) -> int:
@@ -48,6 +41,8 @@ async def _serve(server: Server, port: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m telegram_bot.sandbox", description=__doc__)
-    add_arguments(parser)
+    parser.add_argument("--port", type=int, default=8081, help=f"of {HOST} (8081); 0: a free one")
+    parser.add_argument("--token", default=DEMO_TOKEN, help=f"the bot's ({DEMO_TOKEN})")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="keep people, chats and payments in this file")
     given = parser.parse_args(argv)
     return run(port=given.port, token=given.token, state=given.state)

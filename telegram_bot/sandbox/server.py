@@ -24,7 +24,7 @@ SIMPLE_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "tex
 
 
 class PortTaken(Exception):
-    """Somebody else listens there. The sentence names the port."""
+    """Nobody can listen there, mostly because somebody does. The sentence names the port."""
 
 
 class Server:
@@ -50,9 +50,10 @@ class Server:
         site = web.TCPSite(self._runner, HOST, port)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            raise PortTaken(f"port {port} of {HOST} cannot be used: {os.strerror(error.errno or 0)}") from error
+            reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there is no such port"
+            raise PortTaken(f"port {port} of {HOST} cannot be used: {reason}") from error
         await self.world.start()
         address: tuple[str, int] = self._runner.addresses[0]
         return address[1]

@@ -6,6 +6,7 @@ What went over the wire is not kept; updates that have not arrived are.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ from telegram_bot.sandbox.truth import (
     Update,
     Webhook,
 )
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 SAVE_EVERY = 0.5
@@ -52,7 +55,7 @@ def dump(truth: Truth) -> bytes:
     # Latin-1 carries any bytes through JSON and back.
     state["updates"] = [asdict(one) | {"body": one.body.decode("latin-1")} for one in truth.updates.values()]
     del state["bot"]["token"]
-    return json.dumps(state, indent=1).encode()
+    return json.dumps(state).encode()
 
 
 def restore(truth: Truth, content: bytes) -> None:
@@ -125,7 +128,11 @@ class Store:
                 self.save()
 
     def save(self) -> None:
+        """What cannot be written now is written after the next change; the chat goes on meanwhile."""
         self._saved = self._truth.version
         beside = self._path.with_name(f"{self._path.name}.new")
-        beside.write_bytes(dump(self._truth))
-        os.replace(beside, self._path)
+        try:
+            beside.write_bytes(dump(self._truth))
+            os.replace(beside, self._path)
+        except OSError as error:
+            log.error("cannot write the state file %s: %s", self._path, error.strerror)

@@ -53,6 +53,15 @@ class TestTheProgram:
             f"The local Telegram cannot start: port {port} of 127.0.0.1 cannot be used: Address already in use.\n"
         )
 
+    def test_says_in_one_sentence_that_there_is_no_such_port(self):
+        with start("--port", "99999") as process:
+            _, complaints = process.communicate(timeout=10)
+
+        assert process.returncode == 1
+        assert complaints == (
+            "The local Telegram cannot start: port 99999 of 127.0.0.1 cannot be used: there is no such port.\n"
+        )
+
     def test_says_in_one_sentence_that_its_state_cannot_be_read(self, tmp_path):
         state = tmp_path / "state.json"
         state.write_text("{")

@@ -121,6 +121,17 @@ def test_the_file_is_written_while_it_runs(run, path):
         assert json.loads(path.read_text())["people"][0]["first_name"] == "Alice"
 
 
+def test_a_file_that_cannot_be_written_any_more_does_not_stop_the_chat(run, path, caplog):
+    with run() as telegram:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        telegram.person("Alice")
+        telegram._world.store.save()
+
+        assert [person.first_name for person in telegram.truth.people] == ["Alice"]
+    assert "cannot write the state file" in caplog.text
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1}', '{"format": 1, "bot": {"id": 5}}', "[" * 100_000, "\xff"],
