@@ -39,7 +39,7 @@ class MyEntitlementsView(generics.ListAPIView[Entitlement]):
     serializer_class = EntitlementSerializer
 
     def get_queryset(self) -> QuerySet[Entitlement]:
-        return Entitlement.objects.filter(customer=self.request.user)  # type: ignore[misc] - CustomerAuthentication sets it
+        return Entitlement.objects.filter(customer=self.request.user)  # type: ignore[misc]
 
 
 class QuestionSerializer(serializers.Serializer[Any]):
