@@ -64,7 +64,7 @@ def page_of(rows: QuerySet[Row], request: Request, *, as_row: Callable[[Row], di
 def _cursor_of(request: Request) -> Cursor | None:
     given = request.GET.get("cursor")
     try:
-        return None if given is None else Cursor.decode(given)
+        return Cursor.decode(given) if given else None
     except ValueError as error:
         raise Problem(Code.INVALID, errors={"cursor": ["Not a cursor of this list."]}) from error
 

@@ -169,7 +169,6 @@ class TestPages:
     @pytest.mark.parametrize(
         "cursor",
         [
-            "",
             "x",
             "é",
             "AAAA",
@@ -184,6 +183,9 @@ class TestPages:
 
         assert problem_of(refused) == (422, "invalid")
         assert list(refused.json()["errors"]) == ["cursor"]
+
+    def test_begin_with_the_newest_under_an_empty_cursor(self, as_alice, many):
+        assert as_alice.get(f"{MINE}?cursor=").json()["results"] == as_alice.get(MINE).json()["results"]
 
     def test_are_empty_beyond_the_end(self, as_alice):
         cursor = Cursor(False, datetime(1, 1, 1, tzinfo=UTC), uuid4()).encode()

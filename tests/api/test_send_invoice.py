@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from config.api.problems import Code
 from entitlements.services import grant
+from payments.api.problems import problem_of as problem_for
+from payments.invoicing import InvoicingError
 from payments.models import Invoice, InvoiceStatus, WhenActive
 from payments.money import Money
 from tests.api.conftest import Caller, buyer, claims_of, problem_of, signed
@@ -242,3 +245,11 @@ class TestTheSixthAttemptWithinAMinute:
         assert len({answer.json()["invoice_id"] for answer in answers}) == 1
         assert [answer.get("Idempotency-Replayed") for answer in answers] == [None] + ["true"] * 6
         assert Invoice.objects.count() == 1
+
+
+def test_every_reason_for_no_invoice_is_a_problem():
+    arguments = {"AlreadyActive": [None], "ChannelUnavailable": [7]}
+    reasons = [kind(*arguments.get(kind.__name__, [])) for kind in InvoicingError.__subclasses__()]
+
+    assert len(reasons) == 8
+    assert Code.INTERNAL not in {problem_for(reason).code for reason in reasons}
