@@ -129,7 +129,9 @@ TELEGRAM_API_BASE_URL = env.str(
 TELEGRAM_BOT_ID = int(TELEGRAM_BOT_TOKEN.partition(":")[0] or 0)
 TELEGRAM_WEBHOOK_URL = env.str("TELEGRAM_WEBHOOK_URL", default=f"{PUBLIC_URL}/api/v1/telegram/webhook")
 TELEGRAM_WEBHOOK_SECRETS = env.list("TELEGRAM_WEBHOOK_SECRET", default=[])
-TELEGRAM_PAYMENT_PROVIDER_TOKEN = env.str("TELEGRAM_PAYMENT_PROVIDER_TOKEN", default="")
+TELEGRAM_PAYMENT_PROVIDER_TOKEN = env.str(
+    "TELEGRAM_PAYMENT_PROVIDER_TOKEN", default="284685063:TEST:local" if TELEGRAM_IS_LOCAL else ""
+)
 TELEGRAM_PAYMENT_CURRENCY = env.str("TELEGRAM_PAYMENT_CURRENCY", default="GBP")
 TELEGRAM_PAYMENT_ENABLED = env.bool("TELEGRAM_PAYMENT_ENABLED", default=True)
 TELEGRAM_IP_ALLOWLIST = env.list("TELEGRAM_IP_ALLOWLIST", default=[])
@@ -151,6 +153,17 @@ JWT_JWKS_ISSUER = env.str("JWT_JWKS_ISSUER", default="")
 
 if len(JWT_SIGNING_KEY.encode()) < 32:
     message = "JWT_SIGNING_KEY is shorter than 32 bytes. Use 32 or more random bytes."
+    raise ImproperlyConfigured(message)
+if not JWT_ALGORITHMS or not set(JWT_ALGORITHMS) <= {"HS256", "HS384", "HS512"}:
+    message = (
+        "JWT_ALGORITHMS goes with JWT_SIGNING_KEY: one or more of HS256, HS384, HS512. Public keys need JWT_JWKS_URL."
+    )
+    raise ImproperlyConfigured(message)
+if bool(JWT_JWKS_URL) != bool(JWT_JWKS_ISSUER):
+    message = "JWT_JWKS_URL and JWT_JWKS_ISSUER go together. Set both, or neither."
+    raise ImproperlyConfigured(message)
+if JWT_JWKS_URL and urlsplit(JWT_JWKS_URL).scheme not in {"http", "https"}:
+    message = f"JWT_JWKS_URL is {JWT_JWKS_URL}: it must be an address of http or https."
     raise ImproperlyConfigured(message)
 
 REDIS_URL = env.str("REDIS_URL", default="")

@@ -13,9 +13,6 @@ from entitlements import selectors
 from entitlements.metrics import entitlement_denied
 from entitlements.models import Scope
 
-if TYPE_CHECKING:
-    from rest_framework.views import APIView  # which imports this module while it is being made
-
 if TYPE_CHECKING:  # DRF's views read the settings, which name this module
     from rest_framework.views import APIView
 

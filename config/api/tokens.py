@@ -71,8 +71,7 @@ def read(token: str) -> Claims:
         if settings.JWT_JWKS_URL and (header := jwt.get_unverified_header(token))["alg"] not in SYMMETRIC:
             key = key_set(settings.JWT_JWKS_URL).key(header.get("kid", ""))
             return _claims(_decode(token, key, ASYMMETRIC, settings.JWT_JWKS_ISSUER)["payload"])
-        algorithms = [each for each in settings.JWT_ALGORITHMS if each in SYMMETRIC]
-        decoded = _decode(token, settings.JWT_SIGNING_KEY, algorithms, settings.JWT_ISSUER)
+        decoded = _decode(token, settings.JWT_SIGNING_KEY, settings.JWT_ALGORITHMS, settings.JWT_ISSUER)
         # A host that shares our key may leave the key's name out.
         if decoded["header"].get("kid", own := key_id(settings.JWT_SIGNING_KEY)) != own:
             raise InvalidToken("names another key")
@@ -141,17 +140,21 @@ class KeySet:
         return key
 
     def _fetch(self) -> None:
-        with self._lock:
-            if time.monotonic() - self._tried_at < self.PAUSE:
-                return
-            self._tried_at = time.monotonic()
-            try:
-                keys = self._client.get_signing_keys()
-            except (jwt.PyJWTError, ValueError, OSError) as error:
-                log.warning("public keys of the other issuer not fetched", error=str(error))
-                return
-            self._keys = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ASYMMETRIC}
-            self._fetched_at = time.monotonic()
+        # Whoever knows keys goes on with them while another thread fetches newer ones.
+        if not self._lock.acquire(blocking=not self._keys):
+            return
+        try:
+            if time.monotonic() - self._tried_at >= self.PAUSE:
+                self._tried_at = time.monotonic()
+                self._take(self._client.get_signing_keys())
+        except (jwt.PyJWTError, ValueError, OSError) as error:
+            log.warning("public keys of the other issuer not fetched", error=str(error))
+        finally:
+            self._lock.release()
+
+    def _take(self, keys: list[jwt.PyJWK]) -> None:
+        self._keys = {key.key_id: key for key in keys if key.key_id}
+        self._fetched_at = time.monotonic()
 
 
 @cache
