@@ -3,6 +3,7 @@
 Run as a script, without the virtual environment. Its argument is a JSON object of the arguments of `guard`.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -42,8 +43,7 @@ def guard(
             os.close(server_lock)
         fcntl.flock(users, fcntl.LOCK_EX)
         if server:
-            server.send_signal(signal.SIGINT)  # a fast shutdown: sessions are cut, the data is written
-            server.wait()
+            _end(server)
         shutil.rmtree(directory if throwaway else sockets, ignore_errors=True)
 
 
@@ -78,6 +78,15 @@ def _empty(directory: Path, account: list[int] | None) -> None:
     directory.mkdir(mode=0o700)
     if account:
         os.chown(directory, *account)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """A fast shutdown, which cuts sessions and writes the data; harder ones for a server that does not heed it."""
+    for how, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 2), (signal.SIGKILL, None)):
+        server.send_signal(how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(seconds)
+            return
 
 
 def end_with_parent(how: int = signal.SIGINT) -> None:
