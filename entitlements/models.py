@@ -126,7 +126,7 @@ class EntitlementQuerySet(models.QuerySet["Entitlement"]):
 
 
 class Entitlement(models.Model):
-    """What a customer's grants of one code amount to. A cache: always equal to their fold, moved in the same transaction."""
+    """What a customer's grants of one code amount to: a cache of their fold, moved in the same transaction."""
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="entitlements")
     code = models.CharField(max_length=50)
@@ -209,7 +209,7 @@ class IdempotencyKey(models.Model):
 
 
 class RateLimit(models.Model):
-    """The moments of the attempts of one subject within the last window; moved by one statement of config.api.ratelimit."""
+    """When one subject tried, within the last window; moved by the one statement of config.api.ratelimit."""
 
     subject = models.CharField(max_length=300, primary_key=True)
     attempts = ArrayField(models.DateTimeField(), default=list)

@@ -23,8 +23,6 @@ from payments.money import STARS
 logger = structlog.get_logger(__name__)
 
 ATTEMPTS_PER_MINUTE = 5
-# Methods that this module can deliver; a price by another method is not offered here.
-DELIVERABLE = (PaymentMethod.TELEGRAM_STARS, PaymentMethod.TELEGRAM_PROVIDER)
 
 
 class InvoicingError(Exception):
@@ -184,7 +182,10 @@ def choose_price(plan: Plan, *, currency: str | None, payment_method: PaymentMet
 
 def offered_prices(plan: Plan) -> list[Price]:
     """The prices at which the plan can be bought here and now, in the catalogue's order."""
-    return [price for price in plan.prices.all() if price.payment_method in DELIVERABLE]
+    deliverable = {PaymentMethod.TELEGRAM_STARS}
+    if settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN:
+        deliverable.add(PaymentMethod.TELEGRAM_PROVIDER)
+    return [price for price in plan.prices.all() if price.payment_method in deliverable]
 
 
 @transaction.atomic

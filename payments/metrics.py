@@ -22,8 +22,13 @@ PRECHECKS = Counter("telegram_precheck_total", "Checkouts decided, by result and
 PRECHECK_SECONDS = Histogram("telegram_precheck_seconds", "How long a checkout waited for our answer.", buckets=BUCKETS)
 
 
-def count_precheck(*, ok: bool, reason: str) -> None:
+def observe_precheck(*, ok: bool, reason: str, seconds: float) -> None:
     PRECHECKS.labels("ok" if ok else "rejected", reason).inc()
+    PRECHECK_SECONDS.observe(seconds)
+
+
+def observe_payment(*, seconds: float) -> None:
+    PROCESSING_SECONDS.observe(seconds)
 
 
 class PaymentBooks(Collector):

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from payments.models import PaymentEvent, PaymentMethod, Resolution
+from payments.models.ledger import PaymentEventQuerySet
 
 
 class PaymentStatus(StrEnum):
@@ -20,7 +19,7 @@ class PaymentStatus(StrEnum):
     DISMISSED = "dismissed"
 
 
-def payments_of(user_id: str) -> QuerySet[PaymentEvent]:
+def payments_of(user_id: str) -> PaymentEventQuerySet:
     """The payments of a customer, each with its `refunded_at` and hold; none for a user nobody has seen."""
     if "\x00" in user_id:
         return PaymentEvent.objects.none()

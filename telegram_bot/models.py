@@ -72,5 +72,6 @@ class IncomingUpdate(models.Model):
         if self.attempts > len(PAUSES):
             self.status = UpdateStatus.DEAD
         else:
-            self.next_attempt_at = now + PAUSES[self.attempts - 1]
+            asked_for = timedelta(seconds=getattr(error, "retry_after", 0))
+            self.next_attempt_at = now + max(PAUSES[self.attempts - 1], asked_for)
         self.save(update_fields=["attempts", "error", "status", "next_attempt_at"])

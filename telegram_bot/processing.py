@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import structlog
 from django.db import transaction
 
 from config.database import database_now
+from payments import metrics
 from payments.checkout import PreCheckout
-from payments.recording import ReceivedPayment, ReceivedRefund, hold_unreadable, record_payment, record_refund
+from payments.recording import Outcome, ReceivedPayment, ReceivedRefund, hold_unreadable, record_payment, record_refund
 from telegram_bot import handlers
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.updates import Other, SubscriptionChange, Unreadable, UnreadableMoney, Update, read_update
@@ -15,11 +18,12 @@ from telegram_bot.updates import Other, SubscriptionChange, Unreadable, Unreadab
 logger = structlog.get_logger(__name__)
 
 
-def act(update: Update, *, body: bytes) -> None:
+def act(update: Update, *, body: bytes, received_at: datetime) -> None:
     """Do what the update asks for. Every part of it may be repeated."""
     match update.content:
         case ReceivedPayment() as payment:
-            record_payment(payment)
+            if record_payment(payment).outcome == Outcome.PROCESSED:
+                metrics.observe_payment(seconds=(database_now() - received_at).total_seconds())
         case ReceivedRefund() as refund:
             record_refund(refund)
         case UnreadableMoney(detail):
@@ -44,7 +48,7 @@ def process_update(pk: int) -> None:
     update = read_update(body)
     assert not isinstance(update, Unreadable)  # noqa: S101 - it was read when it was stored
     try:
-        act(update, body=body)
+        act(update, body=body, received_at=stored.received_at)
     except Exception as error:
         with transaction.atomic():
             stored.mark_failed(error=error, now=database_now())

@@ -112,7 +112,7 @@ def _store_and_act(update: Update, body: bytes) -> str:
 def _act(stored: IncomingUpdate, update: Update) -> str:
     try:
         with transaction.atomic():
-            processing.act(update, body=bytes(stored.body))
+            processing.act(update, body=bytes(stored.body), received_at=stored.received_at)
             if stored.status != UpdateStatus.DONE:
                 stored.mark_done(now=database_now())
     except Exception as error:

@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "SECRET_KEY": "the-secret-key-of-the-tests-" + "x" * 30,
     "JWT_SIGNING_KEY": "the-jwt-signing-key-of-the-tests-" + "x" * 30,
     "TELEGRAM_BOT_TOKEN": "100000001:the-bot-token-of-the-tests-0000000",
+    "TELEGRAM_PAYMENT_PROVIDER_TOKEN": "284685063:TEST:of-the-tests",
     "TELEGRAM_WEBHOOK_SECRET": "the-webhook-secret-of-the-tests-0000",
 }
 LEFT_TO_THE_TESTS = ("TELEGRAM_", "STRIPE_", "JWT_", "LOG_", "REDIS_URL", "METRICS_TOKEN", "SENTRY_DSN")

@@ -12,7 +12,6 @@ from config.api.authentication import create_api_client
 from config.database import database_now
 from entitlements.models import Scope
 
-
 LONGEST_NAME = 100
 LONGEST_DAYS = 3650
 
