@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 
 from config.database import database_now, retried
 from entitlements.models import Entitlement
 from payments.models import CheckoutDecision, Invoice, InvoiceStatus, WhenActive
+
+
+logger = structlog.get_logger(__name__)
 
 
 class Reason(StrEnum):
@@ -71,6 +75,15 @@ def decide_checkout(*, query: PreCheckout) -> CheckoutDecision:
             "ok": reason == "",
             "reason": reason,
         },
+    )
+    logger.info(
+        "checkout decided",
+        ok=decision.ok,
+        reason=decision.reason,
+        user_id=invoice.customer.user_id if invoice else None,
+        plan_code=invoice.plan_id if invoice else None,
+        amount=query.amount,
+        currency=query.currency,
     )
     return decision
 

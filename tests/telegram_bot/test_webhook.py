@@ -341,6 +341,14 @@ class TestAPreCheckout:
 
         assert any("а" <= letter <= "я" for letter in telegram_posts(update).json()["error_message"])
 
+    def test_leaves_a_line_with_the_decision(self, telegram_posts, invoice, logged):
+        """2.9"""
+        telegram_posts(updates.pre_checkout(invoice, total_amount=1))
+
+        line = next(line for line in logged if line["event"] == "checkout decided")
+        assert (line["ok"], line["reason"], line["plan_code"]) == (False, "amount_mismatch", "gold_1m")
+        assert (line["user_id"], line["amount"]) == (invoice.customer.user_id, 1)
+
     def test_that_cannot_be_decided_now_is_asked_for_again_in_a_second(self, telegram_posts, invoice, database_down):
         answer = telegram_posts(updates.pre_checkout(invoice))
 
