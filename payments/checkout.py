@@ -14,7 +14,6 @@ from config.database import database_now, retried
 from entitlements.models import Entitlement
 from payments.models import CheckoutDecision, Invoice, InvoiceStatus, WhenActive
 
-
 logger = structlog.get_logger(__name__)
 
 
