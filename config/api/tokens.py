@@ -76,7 +76,7 @@ def read(token: str) -> Claims:
         if decoded["header"].get("kid", own := key_id(settings.JWT_SIGNING_KEY)) != own:
             raise InvalidToken("names another key")
         return _claims(decoded["payload"])
-    except (jwt.PyJWTError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (jwt.PyJWTError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise InvalidToken(str(error)) from error
 
 
