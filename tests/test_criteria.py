@@ -8,7 +8,7 @@ import pytest
 CRITERIA = {1: 10, 2: 10, 3: 10, 4: 8, 5: 7, 6: 8}
 LATER = {"5.7"}  # needs the Mini App
 IN_A_NAME = re.compile(r"def test_(\d)_(\d+)(?:_to_\d_(\d+))?_")
-IN_A_DOCSTRING = re.compile(r"def test_[^\n]*\n\s+\"\"\"([^\n]*)")
+IN_A_DOCSTRING = re.compile(r"(?:def test_|class Test)[^\n]*\n\s+\"\"\"([^\n]*)")
 NUMBER = re.compile(r"\b(\d)\.(\d+)(?:-\d\.(\d+))?")
 
 
