@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
@@ -28,7 +29,7 @@ class TelegramWebhook(APIView):
     permission_classes = ()
     schema = None
 
-    def initial(self, _request: Request, *_args: object, **_kwargs: object) -> None:
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Nothing: neither the format of the answer nor the caller depends on what DRF would look at here."""
 
     def post(self, request: Request) -> HttpResponseBase:
@@ -41,7 +42,7 @@ class TelegramWebhook(APIView):
             raise Problem(Code.UNAVAILABLE, retry_after=error.retry_after) from error
         return HttpResponse() if answer is None else JsonResponse(answer)
 
-    def get_authenticate_header(self, _request: Request) -> str:
+    def get_authenticate_header(self, request: Request) -> str:
         return SECRET_HEADER
 
 
