@@ -15,7 +15,7 @@ STRIDE = 10_000
 # The rows of a stretch of ids, so that neither an index on the hot path nor a long statement is needed.
 BLANK = """
     UPDATE telegram_bot_incomingupdate SET body = ''
-    WHERE id >= %(first)s AND id < %(end)s AND status = 'done' AND done_at < %(before)s AND body <> ''
+    WHERE id >= %(first)s AND id < %(end)s AND done_at < %(before)s AND body <> ''
 """
 
 
