@@ -65,6 +65,11 @@ class TestAReportedPayment:
         assert bytes(ProviderRecord.objects.get().body) == body
         assert PaymentEvent.objects.get().event_id == "stx "
 
+    def test_may_have_a_charge_id_of_blanks_alone(self, sender, gold):
+        sender.post(PAYMENT, payment(telegram_payment_charge_id="  "))
+
+        assert PaymentEvent.objects.get().event_id == "  "
+
     def test_makes_the_customer_it_names(self, sender, gold):
         sender.post(PAYMENT, payment())
 
