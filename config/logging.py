@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 EventDict = MutableMapping[str, Any]
 
@@ -43,14 +44,8 @@ def configure(config: dict[str, Any]) -> None:
     :param config: `level` (a name), `format` (`json` or `console`), `sentry_dsn` (empty: no Sentry)
     """
     redact = Redactor(configured_secrets())
-    shared: list[structlog.typing.Processor] = [
-        merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     last: list[structlog.typing.Processor] = [*RENDERERS[config["format"]], redact.line]
-    PROCESSORS[:] = [*shared, *last]
+    PROCESSORS[:] = [describe, *last]
     structlog.configure(
         processors=PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(config["level"]),
@@ -60,7 +55,7 @@ def configure(config: dict[str, Any]) -> None:
     handler = OutputHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[describe],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -109,10 +104,24 @@ class OutputHandler(logging.Handler):
 encode = json.JSONEncoder(default=str).encode
 
 
+def describe(logger: Any, method: str, event: EventDict) -> EventDict:
+    """When, how grave and by whom it was said, and what is bound: structlog's four processors for it in one, since
+    each payment waits for this.
+    """
+    record = event.get("_record")
+    return {
+        "timestamp": f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+        "level": method,
+        "event": event.pop("event"),
+        "logger": record.name if record else logger.name,
+        **get_contextvars(),
+        **event,
+    }
+
+
 def as_json(_logger: object, _method: str, event: EventDict) -> str:
     """One line of ASCII: whatever is in the values, newlines and terminal escapes are escaped."""
-    head = {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event")}
-    return encode({**head, **event})
+    return encode(event)
 
 
 def escape_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
