@@ -8,7 +8,7 @@ from hmac import compare_digest
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -61,7 +61,7 @@ def show_metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=404)
     try:
         return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
-    except DatabaseError:
+    except Error:
         log.exception("the books cannot be read")
         return Problem(Code.UNAVAILABLE).response()
 
@@ -75,7 +75,7 @@ def reasons_not_to_be_ready() -> dict[str, str]:
         waits = {name: oldest_seconds() for name, oldest_seconds in BACKLOGS.items()}
     except SchemaBehind as error:
         return {"migrations": str(error)}
-    except DatabaseError:
+    except Error:
         log.exception("the database does not answer")
         return {"database": "The database does not answer."}
     return {

@@ -30,7 +30,6 @@ QUIET = {
     "urllib3": logging.WARNING,
     "psycopg": logging.WARNING,
     "django.db.backends": logging.WARNING,  # statements and their parameters
-    "django.request": logging.ERROR,  # RequestLog has told of every 4xx
     "procrastinate.blueprints": logging.WARNING,
     "procrastinate.periodic": logging.WARNING,
 }
@@ -62,11 +61,17 @@ def configure(config: dict[str, Any]) -> None:
     logging.basicConfig(level=config["level"], handlers=[handler], force=True)
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(max(level, logging.getLogger().level))
+    logging.getLogger("django.request").addFilter(has_a_stack_trace)
     logging.captureWarnings(True)
     sys.excepthook = log_uncaught
     threading.excepthook = log_uncaught_in_thread
     if config["sentry_dsn"]:
         report_to_sentry(config["sentry_dsn"], redact)
+
+
+def has_a_stack_trace(record: logging.LogRecord) -> bool:
+    """For what Django says of requests: RequestLog has told of every 4xx and 5xx, but not why."""
+    return record.exc_info is not None
 
 
 # --- Where lines go -------------------------------------------------------------------------------------------------

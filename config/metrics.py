@@ -25,7 +25,7 @@ def read_from_the_books(collector: Collector) -> None:
 def exposition() -> bytes:
     """Everything, in Prometheus' text format.
 
-    :raises django.db.DatabaseError: the books cannot be read; better no figures than figures that seem to have shrunk
+    :raises django.db.Error: the books cannot be read; better no figures than figures that seem to have shrunk
     """
     processes: CollectorRegistry = prometheus_client.REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):

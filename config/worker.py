@@ -71,7 +71,7 @@ async def run_jobs(*, concurrency: int, asked: asyncio.Event) -> None:
                 )
                 await run_until_asked(worker, asked)
         except (ConnectorException, psycopg.Error) as error:
-            log.warning("the job queue is out of reach", error=str(error))
+            log.warning("the job queue is out of reach", error=str(error.__cause__ or error).strip())
             with suppress(TimeoutError):
                 await asyncio.wait_for(asked.wait(), PAUSE_SECONDS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import Error
 
 from config.health import SchemaBehind, require_current_schema
 
@@ -16,6 +16,6 @@ def require_database() -> None:
         require_current_schema()
     except SchemaBehind as error:
         raise CommandError(str(error)) from error
-    except DatabaseError as error:
+    except Error as error:
         message = "The database of DATABASE_URL does not answer; is it running, and are name and password right?"
         raise CommandError(message) from error

@@ -13,6 +13,7 @@ import pytest
 import structlog
 from django.conf import settings
 from django.test import Client
+from django.urls import clear_url_caches, path
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from config import logging as house_logging
@@ -317,6 +318,25 @@ class TestARequest:
         assert ids == [first["X-Request-ID"], second["X-Request-ID"]]
         assert len(set(ids)) == 2
         assert get_contextvars() == {}
+
+    def test_is_told_once_when_it_finds_nothing_and_with_the_stack_trace_when_it_fails(self, lines, monkeypatch):
+        def fail(request):
+            raise RuntimeError("the view broke")
+
+        monkeypatch.setattr("config.urls.urlpatterns", [path("fails", fail)])
+        clear_url_caches()
+        client = Client(raise_request_exception=False)
+        try:
+            client.get("/nothing")
+            client.get("/fails")
+        finally:
+            clear_url_caches()
+
+        missing, error, failed = lines()
+        assert (missing["event"], missing["status"]) == ("request", 404)
+        assert "RuntimeError: the view broke" in error["exception"]
+        assert (failed["event"], failed["status"]) == ("request", 500)
+        assert error["request_id"] == failed["request_id"]
 
     def test_keeps_the_id_its_caller_gave_it(self, lines):
         answer = Client().get("/healthz", headers={"X-Request-ID": "job-17_of-Dana"})
