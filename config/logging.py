@@ -31,7 +31,9 @@ QUIET = {
     "psycopg": logging.WARNING,
     "django.db.backends": logging.WARNING,  # statements and their parameters
     "procrastinate.blueprints": logging.WARNING,
-    "procrastinate.periodic": logging.WARNING,
+    "procrastinate": logging.WARNING,
+    "procrastinate.worker": logging.INFO,  # what became of each job
+    "procrastinate.worker.worker": logging.WARNING,
 }
 
 PROCESSORS: list[structlog.typing.Processor] = []  # always this list: loggers that are cached hold on to it
