@@ -5,11 +5,21 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One more write for a statement, by whoever calls it: SQL that selects `FROM` the part the statement names."""
+
+    sql: str
+    params: Mapping[str, Any]
+
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

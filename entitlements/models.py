@@ -74,7 +74,7 @@ class Grant(models.Model):
     `duration` set: a period stacked on what he has; `ends_at` set: a fixed end; neither: for life.
     """
 
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="grants")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="grants", db_index=False)
     entitlement = models.CharField(max_length=50)
     plan_code = models.CharField(max_length=50, blank=True, default="")
     features = models.JSONField(default=dict, blank=True)
@@ -128,7 +128,7 @@ class EntitlementQuerySet(models.QuerySet["Entitlement"]):
 class Entitlement(models.Model):
     """What a customer's grants of one code amount to: a cache of their fold, moved in the same transaction."""
 
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="entitlements")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="entitlements", db_index=False)
     code = models.CharField(max_length=50)
     active_until = models.DateTimeField(null=True, blank=True, help_text="Empty: for life.")
     latest_grant_at = models.DateTimeField(

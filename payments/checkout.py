@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+from psycopg.types.numeric import Int8
 
-from config.database import database_now, retried
+from config.database import Beside, retried
 from entitlements.models import Entitlement
 from payments.models import CheckoutDecision, Invoice, InvoiceStatus, WhenActive
 
@@ -52,39 +57,69 @@ class CheckoutRefused(Exception):
         self.reason = reason
 
 
+# Keeps a decision, and what is written beside it, unless the query is decided already; then nothing is written.
+KEEP = """
+WITH decision AS (
+    INSERT INTO payments_checkoutdecision (query_id, invoice_id, payer_telegram_id, ok, reason)
+    VALUES (%(query_id)s::text, %(invoice_id)s::uuid, %(payer)s, %(ok)s::boolean, %(reason)s::text)
+    ON CONFLICT (query_id) DO NOTHING
+    RETURNING id
+), beside AS (
+    {beside}
+)
+SELECT id FROM decision
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one pre-checkout; `reason` is empty when it is ok."""
+
+    query_id: str
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.reason
+
+
 @retried
-@transaction.atomic
-def decide_checkout(*, query: PreCheckout) -> CheckoutDecision:
-    """Decide, and keep the decision with the answer. Asked twice about one query, the answer is the same."""
-    known = CheckoutDecision.objects.filter(query_id=query.query_id).first()
-    if known is not None:
-        return known
-    invoice = _invoice_of(query.payload)
+def decide_checkout(*, query: PreCheckout, beside: Beside) -> Decision:
+    """Decide, and keep the decision with the answer. Asked twice about one query, the answer is the same.
+
+    Two round trips, because a buyer waits. `beside` selects `FROM decision`: it is written with it.
+    """
+    quoted = _quoted(query.payload)
+    invoice = quoted.invoice if quoted else None
+    reason = ""
     try:
-        approve_checkout(query=query, invoice=invoice, now=database_now())
+        approve_checkout(query=query, quoted=quoted)
     except CheckoutRefused as refusal:
         reason = refusal.reason.value
-    else:
-        reason = ""
-    decision, _ = CheckoutDecision.objects.get_or_create(
-        query_id=query.query_id,
-        defaults={
-            "invoice": invoice,
-            "payer_telegram_id": query.payer_telegram_id,
-            "ok": reason == "",
-            "reason": reason,
-        },
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            KEEP.format(beside=beside.sql),
+            {
+                "query_id": query.query_id,
+                "invoice_id": invoice.pk if invoice else None,
+                "payer": Int8(query.payer_telegram_id),
+                "ok": not reason,
+                "reason": reason,
+                **beside.params,
+            },
+        )
+        if cursor.fetchone() is None:
+            reason = CheckoutDecision.objects.get(query_id=query.query_id).reason
     logger.info(
         "checkout decided",
-        ok=decision.ok,
-        reason=decision.reason,
+        ok=not reason,
+        reason=reason,
         user_id=invoice.customer.user_id if invoice else None,
         plan_code=invoice.plan_id if invoice else None,
         amount=query.amount,
         currency=query.currency,
     )
-    return decision
+    return Decision(query.query_id, reason)
 
 
 def validate_checkout(*, query: PreCheckout) -> None:
@@ -92,16 +127,26 @@ def validate_checkout(*, query: PreCheckout) -> None:
 
     :raises CheckoutRefused: with the reason
     """
-    approve_checkout(query=query, invoice=_invoice_of(query.payload), now=database_now())
+    approve_checkout(query=query, quoted=_quoted(query.payload))
 
 
-def approve_checkout(*, query: PreCheckout, invoice: Invoice | None, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """An invoice at one moment, and whether its customer has then what it sells."""
+
+    invoice: Invoice
+    now: datetime
+    active: bool
+
+
+def approve_checkout(*, query: PreCheckout, quoted: Quoted | None) -> None:
     """Let a checkout go on, or say why not.
 
     :raises CheckoutRefused: with the first reason that applies
     """
-    if invoice is None:
+    if quoted is None:
         raise CheckoutRefused(Reason.UNKNOWN_PAYLOAD)
+    invoice = quoted.invoice
     if query.payer_telegram_id != invoice.customer.telegram_user_id:
         raise CheckoutRefused(Reason.FOREIGN_PAYER)
     if query.currency != invoice.currency:
@@ -110,7 +155,7 @@ def approve_checkout(*, query: PreCheckout, invoice: Invoice | None, now: dateti
         raise CheckoutRefused(Reason.AMOUNT_MISMATCH)
     if invoice.status == InvoiceStatus.PAID:
         raise CheckoutRefused(Reason.ALREADY_PAID)
-    if invoice.expires_at <= now or invoice.status == InvoiceStatus.VOID:
+    if invoice.expires_at <= quoted.now or invoice.status == InvoiceStatus.VOID:
         raise CheckoutRefused(Reason.EXPIRED)
     if invoice.customer.blocked_at is not None:
         raise CheckoutRefused(Reason.CUSTOMER_BLOCKED)
@@ -118,13 +163,16 @@ def approve_checkout(*, query: PreCheckout, invoice: Invoice | None, now: dateti
         raise CheckoutRefused(Reason.PAYMENTS_DISABLED)
     if invoice.plan.withdrawn_at is not None:
         raise CheckoutRefused(Reason.PLAN_UNAVAILABLE)
-    if invoice.when_active == WhenActive.REJECT and _is_active(invoice, now):
+    if invoice.when_active == WhenActive.REJECT and quoted.active:
         raise CheckoutRefused(Reason.ALREADY_ACTIVE)
 
 
-def _invoice_of(payload: str) -> Invoice | None:
-    return Invoice.objects.select_related("customer", "plan").filter(payload=payload).first()
-
-
-def _is_active(invoice: Invoice, now: datetime) -> bool:
-    return Entitlement.objects.active_at(now).filter(customer=invoice.customer_id, code=invoice.entitlement).exists()
+def _quoted(payload: str) -> Quoted | None:
+    """By one query: the invoice, its customer and plan, the database's clock, and whether access is active."""
+    same = Entitlement.objects.filter(customer=OuterRef("customer"), code=OuterRef("entitlement"))
+    found: Iterable[Any] = (  # invoices with two more attributes
+        Invoice.objects.filter(payload=payload)
+        .select_related("customer", "plan")
+        .annotate(now=Now(), active=Exists(same.active_at(Now())))
+    )
+    return next((Quoted(invoice, invoice.now, invoice.active) for invoice in found), None)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from django.db import connection
+from django.db import connection, transaction
 
-BATCH = 1000
+from config.database import retried
+from payments.models import ExpiryUpTo
 
-# Marks a batch of lapsed invoices and counts them in one statement, so that each is counted exactly once. One that is
-# locked is perhaps being paid in this moment; it is looked at again the next time.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Marks what lapsed since the last time and counts it in one statement, so that each is counted exactly once.
 EXPIRE = """
-    WITH lapsed AS (
-        SELECT id FROM payments_invoice
-        WHERE status IN ('draft', 'sent', 'unclear') AND expires_at <= %(now)s
-        ORDER BY expires_at LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-    ), expired AS (
-        UPDATE payments_invoice SET status = 'expired' WHERE id IN (SELECT id FROM lapsed) RETURNING plan_id
+    WITH expired AS (
+        UPDATE payments_invoice SET status = 'expired'
+        WHERE expires_at > %(after)s AND expires_at <= %(until)s AND status IN ('draft', 'sent', 'unclear')
+        RETURNING plan_id
     ), counted AS (
         INSERT INTO payments_tally AS tally (result, plan_code, currency, count, amount)
         SELECT 'cancelled', plan_id, '', count(*), 0 FROM expired GROUP BY plan_id ORDER BY plan_id
@@ -26,13 +26,20 @@ EXPIRE = """
 """
 
 
-def expire_invoices(*, now: datetime, batch: int = BATCH) -> int:
-    """Mark the invoices that lapsed unpaid, each batch in a transaction of its own. Returns how many there were."""
-    total = 0
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(EXPIRE, {"now": now, "batch": batch})
-            expired = int(cursor.fetchone()[0])
-        total += expired
-        if expired < batch:
-            return total
+@retried
+@transaction.atomic
+def expire_invoices(*, now: datetime) -> int:
+    """Mark the invoices that lapsed unpaid since the last time, and return how many there were.
+
+    The moment of the last time is kept rather than an index of the open ones: a payment would have to move its
+    invoice in every index of the table, only because one of them knows of the status.
+    """
+    ExpiryUpTo.objects.bulk_create([ExpiryUpTo(moment=BEGINNING)], ignore_conflicts=True)
+    up_to = ExpiryUpTo.objects.select_for_update().get()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10min'")  # after a long pause there may be many
+        cursor.execute(EXPIRE, {"after": up_to.moment, "until": max(now, up_to.moment)})
+        expired = int(cursor.fetchone()[0])
+    up_to.moment = max(now, up_to.moment)
+    up_to.save()
+    return expired

@@ -6,7 +6,6 @@ begins access at its end. Everything else it leaves untouched, writing nothing, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,7 @@ import structlog
 from django.db import IntegrityError, connection
 from psycopg.types.numeric import Int8
 
-from config.database import retried
+from config.database import Beside, retried
 from payments.identifiers import uuid7
 from payments.models import EventType, NoticeKind
 from payments.recording import Outcome, ReceivedPayment
@@ -25,6 +24,7 @@ logger = structlog.get_logger(__name__)
 # One statement, one transaction, one round trip. What it guarantees:
 # * The customer, then the invoice, is locked by `quote`; every other part reads from it, so nothing happens before,
 #   and after a wait its conditions on both rows are judged again on what was committed meanwhile.
+#   (The `+ 0` has it begin with the payload's one invoice rather than with all invoices of the payer.)
 # * `access` moves the end only where appending to the newest grant is the same as folding all of them anew.
 # * Every later part reads from `access` or `event`: either the whole payment is written, or no row at all.
 # * A charge recorded at the same moment elsewhere violates payment_event_once, which undoes the statement.
@@ -40,7 +40,7 @@ WITH quote AS MATERIALIZED (
       AND invoice.amount = %(amount)s
       AND invoice.currency = %(currency)s::text
       AND NOT invoice.recurring
-      AND customer.telegram_user_id = %(payer)s
+      AND customer.telegram_user_id + 0 = %(payer)s
       AND customer.blocked_at IS NULL
       AND NOT EXISTS (SELECT FROM payments_paymentevent AS known
                       WHERE known.event_id = %(charge_id)s::text AND known.event_type = %(payment_type)s::text)
@@ -85,14 +85,6 @@ SELECT user_id, plan_id FROM quote, event
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """One more write for the same statement, by whoever brings the payment: SQL that selects `FROM event`."""
-
-    sql: str
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class OrdinaryPayment:
     """A payment that was recorded and processed."""
 
@@ -103,7 +95,10 @@ class OrdinaryPayment:
 
 @retried
 def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> OrdinaryPayment | None:
-    """Record the payment with all its effects if nothing about it is odd; else write nothing and return None."""
+    """Record the payment with all its effects if nothing about it is odd; else write nothing and return None.
+
+    `beside` selects `FROM event`: it is written with the payment or not at all.
+    """
     if payment.period_ends_at or payment.renewal or not isinstance(payment.payer, int):
         return None
     payment_id = uuid7()

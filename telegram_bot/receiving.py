@@ -14,11 +14,10 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import translation
 
-from config.database import database_now, is_broken, retried
+from config.database import Beside, database_now, is_broken, retried
 from payments import metrics
-from payments.checkout import PreCheckout, decide_checkout
-from payments.models import CheckoutDecision
-from payments.ordinary import Beside, record_ordinary_payment
+from payments.checkout import Decision, PreCheckout, decide_checkout
+from payments.ordinary import record_ordinary_payment
 from payments.recording import ReceivedPayment, ReceivedRefund
 from telegram_bot import processing, tasks, texts
 from telegram_bot.metrics import count_update
@@ -30,11 +29,12 @@ logger = structlog.get_logger(__name__)
 # A call of the Bot API for whoever brought the update to make; None when there is nothing to say.
 Answer: TypeAlias = dict[str, Any] | None
 
+# Keeps a done update beside its effect, as the statement of the effect calls it.
 STORE_BESIDE = """
     INSERT INTO telegram_bot_incomingupdate (bot_id, update_id, digest, kind, body, status, done_at)
     SELECT %(bot_id)s::bigint, %(update_id)s::bigint, %(digest)s::bytea, %(kind)s::text, %(body)s::bytea, 'done',
            statement_timestamp()
-    FROM event
+    FROM {effect}
     ON CONFLICT (bot_id, update_id, digest) DO UPDATE SET status = 'done', done_at = excluded.done_at
 """
 
@@ -60,7 +60,7 @@ def receive(body: bytes) -> Answer:
             count_update(kind="unreadable", outcome="quarantined")
             return None
         if isinstance(update.content, PreCheckout):
-            decision = _decide(update, update.content, body)
+            decision = decide_checkout(query=update.content, beside=_stored_beside("decision", update, body))
             metrics.observe_precheck(ok=decision.ok, reason=decision.reason, seconds=time.perf_counter() - started)
             count_update(kind=update.kind, outcome="done")
             return checkout_answer(decision, language_code=update.content.language_code)
@@ -78,9 +78,8 @@ def receive(body: bytes) -> Answer:
 
 def _record_ordinary(update: Update, payment: ReceivedPayment, body: bytes) -> bool:
     """Row and effect in one statement. If it fails on a sound connection, the way that keeps the row is taken."""
-    beside = Beside(STORE_BESIDE, {**_row(update, body), "body": body})
     try:
-        return record_ordinary_payment(payment, beside=beside) is not None
+        return record_ordinary_payment(payment, beside=_stored_beside("event", update, body)) is not None
     except DatabaseError:
         if is_broken():
             raise
@@ -124,17 +123,11 @@ def _act(stored: IncomingUpdate, update: Update) -> str:
     return "done"
 
 
-@retried
-@transaction.atomic
-def _decide(update: Update, query: PreCheckout, body: bytes) -> CheckoutDecision:
-    decision = decide_checkout(query=query)
-    IncomingUpdate.objects.get_or_create(
-        **_row(update, body), defaults={"body": body, "status": UpdateStatus.DONE, "done_at": database_now()}
-    )
-    return decision
+def _stored_beside(effect: str, update: Update, body: bytes) -> Beside:
+    return Beside(STORE_BESIDE.format(effect=effect), {**_row(update, body), "body": body})
 
 
-def checkout_answer(decision: CheckoutDecision, *, language_code: str) -> dict[str, Any]:
+def checkout_answer(decision: Decision, *, language_code: str) -> dict[str, Any]:
     """The call that answers a checkout, the refusal in the buyer's words."""
     answer = {"method": "answerPreCheckoutQuery", "pre_checkout_query_id": decision.query_id, "ok": decision.ok}
     if not decision.ok:

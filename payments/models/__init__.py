@@ -1,7 +1,7 @@
 """The catalogue, the quotes made from it, the ledger, and what is owed because of it."""
 
 from payments.models.catalogue import PaymentMethod, Plan, Price, WhenActive
-from payments.models.invoices import CheckoutDecision, Invoice, InvoiceStatus
+from payments.models.invoices import CheckoutDecision, ExpiryUpTo, Invoice, InvoiceStatus
 from payments.models.ledger import (
     EarlyRefund,
     EventStatus,
@@ -21,6 +21,7 @@ __all__ = [
     "EarlyRefund",
     "EventStatus",
     "EventType",
+    "ExpiryUpTo",
     "Hold",
     "HoldReason",
     "Invoice",

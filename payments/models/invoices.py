@@ -25,6 +25,38 @@ class InvoiceStatus(models.TextChoices):
     PAID = "paid", "paid"
 
 
+TRANSITIONS = (
+    ("draft", "sent"),
+    ("draft", "unclear"),
+    ("draft", "void"),
+    ("draft", "expired"),
+    ("sent", "expired"),
+    ("unclear", "expired"),
+    # Money that was taken is honoured whatever we thought of the invoice.
+    ("draft", "paid"),
+    ("sent", "paid"),
+    ("unclear", "paid"),
+    ("void", "paid"),
+    ("expired", "paid"),
+)
+ALLOWED = ", ".join(f"('{before}', '{after}')" for before, after in TRANSITIONS)
+# What was quoted, which never changes.
+QUOTE = (
+    "id",
+    "customer_id",
+    "plan_id",
+    "payment_method",
+    "amount",
+    "currency",
+    "entitlement",
+    "features",
+    "duration",
+    "recurring",
+    "when_active",
+    "payload",
+    "created_at",
+    "expires_at",
+)
 OPEN = (InvoiceStatus.DRAFT, InvoiceStatus.SENT, InvoiceStatus.UNCLEAR)
 
 
@@ -32,9 +64,6 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
     def open_at(self, now: datetime) -> Self:
         """Those that can still be paid: sent, or perhaps sent, and not yet expired."""
         return self.filter(status__in=OPEN, expires_at__gt=now)
-
-    def lapsed_at(self, now: datetime) -> Self:
-        return self.filter(status__in=OPEN, expires_at__lte=now)
 
 
 class Invoice(models.Model):
@@ -54,7 +83,7 @@ class Invoice(models.Model):
     duration = models.DurationField(null=True)
     recurring = models.BooleanField(default=False)
     when_active = models.CharField(max_length=6, choices=WhenActive)
-    payload = models.CharField(max_length=128, unique=True)
+    payload = models.CharField(max_length=128)
     status = models.CharField(max_length=7, choices=InvoiceStatus, default=InvoiceStatus.DRAFT)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
@@ -66,34 +95,30 @@ class Invoice(models.Model):
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(name="invoice_payload_once", fields=["payload"]),
             models.CheckConstraint(name="invoice_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="invoice_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")),
             models.CheckConstraint(name="invoice_payload_not_empty", condition=~Q(payload="")),
             models.CheckConstraint(name="invoice_status", condition=Q(status__in=InvoiceStatus.values)),
         ]
         indexes = [
-            models.Index(name="invoice_open", fields=["expires_at"], condition=Q(status__in=OPEN)),
+            # Of all rows, not of the open ones: as it does not know the status, a payment need not touch it.
+            models.Index(name="invoice_by_expiry", fields=["expires_at"]),
             models.Index(name="invoice_by_sending", fields=["sent_at"]),
         ]
         triggers = [
-            pgtrigger.ReadOnly(name="invoice_quote_stays", exclude=["status", "sent_at", "link", "message_id"]),
-            pgtrigger.FSM(
+            pgtrigger.Protect(
+                name="invoice_quote_stays",
+                operation=pgtrigger.UpdateOf(*QUOTE),
+                condition=pgtrigger.AnyChange(*QUOTE),
+            ),
+            # As a condition of the trigger: PostgreSQL judges it without starting a function for each payment.
+            pgtrigger.Protect(
                 name="invoice_states",
-                field="status",
-                transitions=[
-                    ("draft", "sent"),
-                    ("draft", "unclear"),
-                    ("draft", "void"),
-                    ("draft", "expired"),
-                    ("sent", "expired"),
-                    ("unclear", "expired"),
-                    # Money that was taken is honoured whatever we thought of the invoice.
-                    ("draft", "paid"),
-                    ("sent", "paid"),
-                    ("unclear", "paid"),
-                    ("void", "paid"),
-                    ("expired", "paid"),
-                ],
+                operation=pgtrigger.UpdateOf("status"),
+                condition=pgtrigger.Condition(
+                    f"OLD.status <> NEW.status AND (OLD.status, NEW.status) NOT IN ({ALLOWED})"
+                ),
             ),
             pgtrigger.Protect(name="invoice_never_deleted", operation=pgtrigger.Delete),
         ]
@@ -109,7 +134,7 @@ class Invoice(models.Model):
 class CheckoutDecision(models.Model):
     """What we answered to one pre-checkout, written with the answer; asked again, the answer is the same."""
 
-    query_id = models.TextField(unique=True)
+    query_id = models.TextField()
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, null=True, related_name="decisions")
     payer_telegram_id = models.BigIntegerField()
     ok = models.BooleanField()
@@ -118,6 +143,7 @@ class CheckoutDecision(models.Model):
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(name="checkout_decided_once", fields=["query_id"]),
             models.CheckConstraint(name="checkout_refused_for_a_reason", condition=Q(ok=True) ^ ~Q(reason="")),
         ]
         triggers = [
@@ -126,3 +152,16 @@ class CheckoutDecision(models.Model):
 
     def __str__(self) -> str:
         return "ok" if self.ok else self.reason
+
+
+class ExpiryUpTo(models.Model):
+    """The one row that says up to which moment lapsed invoices have been marked expired."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    moment = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="expiry_up_to_is_one_row", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return self.moment.isoformat()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection, transaction
 
+from config.database import Beside
 from entitlements.models import Customer, Entitlement, Grant
 from payments.models import (
     EarlyRefund,
@@ -17,7 +18,7 @@ from payments.models import (
     WhenActive,
 )
 from payments.money import Money
-from payments.ordinary import Beside, record_ordinary_payment
+from payments.ordinary import record_ordinary_payment
 from payments.recording import record_payment, record_refund
 from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of

@@ -19,12 +19,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from config.database import Beside
 from entitlements.models import Customer, Entitlement, Grant
 from entitlements.services import grant, revoke
-from payments.checkout import CheckoutRefused, PreCheckout, approve_checkout
+from payments.checkout import CheckoutRefused, PreCheckout, Quoted, approve_checkout
 from payments.models import Invoice, Plan, WhenActive
 from payments.money import Money
-from payments.ordinary import Beside, record_ordinary_payment
+from payments.ordinary import record_ordinary_payment
 from payments.recording import record_payment, record_refund
 from tests.books import faults_in_the_books
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
@@ -174,7 +175,8 @@ class Shop(RuleBasedStateMachine):
         )
         reason = ""
         try:
-            approve_checkout(query=query, invoice=invoice, now=self.now)
+            has_it = Entitlement.objects.active_at(self.now).filter(customer=invoice.customer, code=invoice.entitlement)
+            approve_checkout(query=query, quoted=Quoted(invoice, self.now, active=has_it.exists()))
         except CheckoutRefused as refusal:
             reason = refusal.reason.value
         assert reason == expected
