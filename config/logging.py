@@ -30,7 +30,6 @@ QUIET = {
     "urllib3": logging.WARNING,
     "psycopg": logging.WARNING,
     "django.db.backends": logging.WARNING,  # statements and their parameters
-    "procrastinate.blueprints": logging.WARNING,
     "procrastinate": logging.WARNING,
     "procrastinate.worker": logging.INFO,  # what became of each job
     "procrastinate.worker.worker": logging.WARNING,

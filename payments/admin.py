@@ -8,6 +8,7 @@ from config.admin import FactAdmin, FactInline, as_text
 from payments.models import (
     CheckoutDecision,
     EarlyRefund,
+    ExpiryUpTo,
     Hold,
     Invoice,
     Notice,
@@ -144,4 +145,9 @@ class TallyAdmin(FactAdmin):
 
 @admin.register(TallyUpTo)
 class TallyUpToAdmin(FactAdmin):
+    list_display = ("moment",)
+
+
+@admin.register(ExpiryUpTo)
+class ExpiryUpToAdmin(FactAdmin):
     list_display = ("moment",)

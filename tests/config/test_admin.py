@@ -11,6 +11,7 @@ from config.admin import MOST_SHOWN, LargeTableAdmin, as_text
 from config.database import database_now
 from entitlements.models import ApiClient, Customer, Entitlement, Grant, IdempotencyKey, RateLimit, Scope
 from payments import tallies
+from payments.expiry import expire_invoices
 from payments.models import (
     CheckoutDecision,
     EarlyRefund,
@@ -65,6 +66,7 @@ def house(alice, gold, invoice):
     )
     tallies.count(TallyResult.FAILED, plan_code="gold_1m")
     tallies.move_forward()
+    expire_invoices(now=now)
 
 
 def address(model, page: str, *args: object) -> str:
