@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from config.logging import bind_request_id
 from telegram_bot.webhook import PATH, webhook
 
 
@@ -21,5 +22,6 @@ class WebhookFirst:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path_info == PATH:
+            bind_request_id(request)
             return webhook(request)
         return self.get_response(request)

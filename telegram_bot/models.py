@@ -9,6 +9,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from payments import tallies
+from payments.models import TallyResult
+
 # How long to wait before each further try: eight of them, then the update is given up.
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60, 120, 240)]
 
@@ -71,6 +74,7 @@ class IncomingUpdate(models.Model):
         self.error = f"{type(error).__name__}: {error}"[:2000]
         if self.attempts > len(PAUSES):
             self.status = UpdateStatus.DEAD
+            tallies.count(TallyResult.FAILED, plan_code="")
         else:
             asked_for = timedelta(seconds=getattr(error, "retry_after", 0))
             self.next_attempt_at = now + max(PAUSES[self.attempts - 1], asked_for)

@@ -11,7 +11,7 @@ from procrastinate.jobs import Job
 
 from config.database import database_now
 from payments.channels.base import Refused, Unavailable, Unclear
-from payments.models import PaymentEvent
+from payments.models import PaymentEvent, Tally
 from payments.money import Money
 from telegram_bot import processing, tasks
 from telegram_bot.models import IncomingUpdate, UpdateStatus
@@ -217,5 +217,6 @@ def test_an_update_that_fails_for_ever_is_given_up_for_people_to_see(shop, gold,
 
     update = IncomingUpdate.objects.get()
     assert update.status == UpdateStatus.DEAD
+    assert Tally.objects.get(result="failed").count == 1
     assert update.attempts == 9
     assert "Unclear" in update.error
