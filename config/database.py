@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+import psycopg
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ def retried(operation: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         raise AssertionError("unreachable")
 
     return wrapper
+
+
+def violates(error: IntegrityError, constraint: str) -> bool:
+    """Whether it is this rule of the database that was violated."""
+    return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.constraint_name == constraint
 
 
 def is_broken() -> bool:

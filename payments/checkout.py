@@ -57,13 +57,15 @@ class CheckoutRefused(Exception):
         self.reason = reason
 
 
-# Keeps a decision, and what is written beside it, unless the query is decided already; then nothing is written.
+# Keeps a decision, unless the query is decided already, and what is written beside it in any case.
 KEEP = """
 WITH decision AS (
     INSERT INTO payments_checkoutdecision (query_id, invoice_id, payer_telegram_id, ok, reason)
     VALUES (%(query_id)s::text, %(invoice_id)s::uuid, %(payer)s, %(ok)s::boolean, %(reason)s::text)
     ON CONFLICT (query_id) DO NOTHING
     RETURNING id
+), done AS (
+    SELECT 1
 ), beside AS (
     {beside}
 )
@@ -87,7 +89,7 @@ class Decision:
 def decide_checkout(*, query: PreCheckout, beside: Beside) -> Decision:
     """Decide, and keep the decision with the answer. Asked twice about one query, the answer is the same.
 
-    Two round trips, because a buyer waits. `beside` selects `FROM decision`: it is written with it.
+    Two round trips, because a buyer waits. `beside` selects `FROM done`: it is written too.
     """
     quoted = _quoted(query.payload)
     invoice = quoted.invoice if quoted else None

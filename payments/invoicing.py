@@ -102,8 +102,6 @@ def send_invoice(
         user_id=customer.user_id, plan_code=invoice.plan_id, amount=invoice.amount, currency=invoice.currency
     )
     try:
-        if delivery == Delivery.CHAT and customer.telegram_user_id is None:
-            raise channel.ChatUnavailable("the customer has no Telegram account that we know of")
         delivered = telegram.deliver(invoice, to_chat=delivery == Delivery.CHAT)
     except channel.ChatUnavailable as error:
         _mark_void(invoice)
@@ -136,6 +134,8 @@ def _draft(
         raise PaymentsDisabled
     if customer.blocked_at is not None:
         raise CustomerBlocked
+    if customer.telegram_user_id is None:
+        raise ChatUnavailable  # nor could anybody pay a link: the checkout knows the payer by his Telegram account
     plan = Plan.objects.on_sale().filter(code=plan_code).first()
     if plan is None:
         raise UnknownPlan

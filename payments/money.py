@@ -41,10 +41,10 @@ class Money:
 
     def __post_init__(self) -> None:
         if type(self.amount) is not int or not 0 < self.amount <= LARGEST_AMOUNT:
-            message = f"An amount of money is an integer from 1 to 2⁶³−1, not {self.amount!r}."
+            message = "An amount of money is an integer from 1 to 2⁶³−1."
             raise ValueError(message)
         if not CURRENCY.match(self.currency):
-            message = f"A currency is three capital letters, not {self.currency!r}."
+            message = "A currency is three capital letters."
             raise ValueError(message)
 
     def __str__(self) -> str:

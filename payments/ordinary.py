@@ -14,7 +14,7 @@ import structlog
 from django.db import IntegrityError, connection
 from psycopg.types.numeric import Int8
 
-from config.database import Beside, retried
+from config.database import Beside, retried, violates
 from payments.identifiers import uuid7
 from payments.models import EventType, NoticeKind
 from payments.recording import Outcome, ReceivedPayment
@@ -45,7 +45,8 @@ WITH quote AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM payments_paymentevent AS known
                       WHERE known.event_id = %(charge_id)s::text AND known.event_type = %(payment_type)s::text)
       AND NOT EXISTS (SELECT FROM payments_earlyrefund AS early
-                      WHERE early.event_id = %(charge_id)s::text AND early.event_type = %(refund_type)s::text)
+                      WHERE early.event_id = %(charge_id)s::text
+                        AND (early.event_type = %(refund_type)s::text OR early.amount IS NULL))
     FOR NO KEY UPDATE OF customer, invoice
 ), access AS (
     INSERT INTO entitlements_entitlement AS held (customer_id, code, active_until, latest_grant_at, version)
@@ -108,7 +109,7 @@ def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> Ordi
                 RECORD.format(beside=beside.sql), {**_parameters(payment, payment.payer, payment_id), **beside.params}
             )
         except IntegrityError as error:
-            if "payment_event_once" in str(error):
+            if violates(error, "payment_event_once"):
                 return None
             raise
         row = cursor.fetchone()

@@ -14,8 +14,9 @@ from enum import StrEnum
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
-from config.database import database_now, retried
+from config.database import database_now, retried, violates
 from entitlements import services as access
 from entitlements.identities import customer_from_telegram
 from entitlements.models import Customer, Entitlement, Grant
@@ -148,6 +149,8 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     customer = _locked_payer(payment.payer)
     known = PaymentEvent.objects.filter(event_id=payment.charge_id, event_type=payment.event_type).first()
     if known is not None:
+        if (known.customer_id, known.money) == (customer.pk, payment.money):
+            _mark_paid(Invoice.objects.filter(payload=payment.payload, customer=customer))  # now we know which it was
         return _duplicate(known, customer, payment.money)
 
     now = database_now()
@@ -182,7 +185,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
         _grant_for(event, invoice, plan)
         Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_CONFIRMED)
     if invoice and not (odd and odd.reason != HoldReason.BOUGHT_TWICE):
-        Invoice.objects.filter(pk=invoice.pk).exclude(status=InvoiceStatus.PAID).update(status=InvoiceStatus.PAID)
+        _mark_paid(Invoice.objects.filter(pk=invoice.pk))
 
     _apply_early_refund(event)
     _log_payment(event, odd.reason if odd else None)
@@ -238,6 +241,10 @@ def _differs_from_catalogue(payment: ReceivedPayment, plan: Plan | None) -> Oddi
         offered = ", ".join(str(price.money) for price in prices) or "nothing by this method"
         return Oddity(HoldReason.AMOUNT_MISMATCH, f"Paid {payment.money}; the plan costs {offered}.")
     return None
+
+
+def _mark_paid(invoices: QuerySet[Invoice]) -> None:
+    invoices.exclude(status=InvoiceStatus.PAID).update(status=InvoiceStatus.PAID)
 
 
 def _grant_for(event: PaymentEvent, invoice: Invoice | None, plan: Plan | None) -> None:
@@ -329,27 +336,29 @@ def _keep_for_its_payment(refund: ReceivedRefund, customer: Customer) -> Recorde
     _, created = EarlyRefund.objects.get_or_create(
         event_id=refund.charge_id,
         event_type=refund.event_type,
+        customer=customer,
+        amount=refund.money.amount if refund.money else None,
+        currency=refund.money.currency if refund.money else "",
         defaults={
-            "customer": customer,
-            "amount": refund.money.amount if refund.money else None,
-            "currency": refund.money.currency if refund.money else "",
             "occurred_at": refund.occurred_at,
             "origin": refund.origin,
             "body": refund.raw,
         },
     )
     if refund.payload:
-        Invoice.objects.filter(payload=refund.payload, customer=customer).exclude(status=InvoiceStatus.PAID).update(
-            status=InvoiceStatus.PAID
-        )
+        _mark_paid(Invoice.objects.filter(payload=refund.payload, customer=customer))
     return Recorded(Outcome.HELD if created else Outcome.DUPLICATE, None)
 
 
 def _apply_early_refund(payment: PaymentEvent) -> None:
-    refund_type = EventType.refund_by(PaymentMethod(payment.payment_method))
-    early = EarlyRefund.objects.waiting().filter(event_id=payment.event_id, event_type=refund_type).first()
-    if early is None:
-        return
+    """Apply what waits for this payment; the caller holds its customer's lock."""
+    for early in EarlyRefund.objects.waiting().of(payment).select_related("customer"):
+        _apply(early, payment)
+        early.applied_at = database_now()
+        early.save(update_fields=["applied_at"])
+
+
+def _apply(early: EarlyRefund, payment: PaymentEvent) -> None:
     raw = bytes(early.body)
     if early.customer_id != payment.customer_id:
         detail = f"Paid by {payment.customer.user_id}, refund reported for {early.customer.user_id}."
@@ -357,25 +366,20 @@ def _apply_early_refund(payment: PaymentEvent) -> None:
     elif early.amount is not None and (early.amount, early.currency) != (payment.amount, payment.currency):
         detail = f"Paid {payment.money}, refund reported of {Money(early.amount, early.currency)}."
         _hold_bytes(HoldReason.REFUND_MISMATCH, raw, detail)
-    else:
+    elif not payment.refunds.exists():  # it may have been reported again since
         _give_back(
             payment, occurred_at=early.occurred_at, origin=early.origin, raw=raw, reason="refunded by the provider"
         )
-    early.applied_at = database_now()
-    early.save(update_fields=["applied_at"])
 
 
 def apply_waiting_refunds() -> int:
     """Apply the early refunds whose payments have been recorded beside them; a sweep that normally finds none."""
     applied = 0
-    for early in EarlyRefund.objects.waiting().select_related("customer"):
+    charges = EarlyRefund.objects.waiting().values("event_id")
+    for payment in PaymentEvent.objects.payments().filter(event_id__in=charges):
         with transaction.atomic():
-            Customer.objects.locked().get(pk=early.customer_id)
-            method = PaymentMethod(early.event_type.partition(".")[0])
-            payment = PaymentEvent.objects.filter(
-                event_id=early.event_id, event_type=EventType.payment_by(method)
-            ).first()
-            if payment is not None:
+            Customer.objects.locked().get(pk=payment.customer_id)
+            if EarlyRefund.objects.waiting().of(payment).exists():
                 _apply_early_refund(payment)
                 applied += 1
     return applied
@@ -406,7 +410,7 @@ def _write(raw: bytes, **facts: object) -> PaymentEvent:
         with transaction.atomic():
             event = PaymentEvent.objects.create(**facts)
     except IntegrityError as error:
-        if "payment_event_once" in str(error):
+        if violates(error, "payment_event_once"):
             raise KnownByAnother from error
         raise
     ProviderRecord.objects.create(event=event, body=raw)

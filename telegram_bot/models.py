@@ -68,6 +68,10 @@ class IncomingUpdate(models.Model):
         self.status, self.done_at, self.error = UpdateStatus.DONE, now, ""
         self.save(update_fields=["status", "done_at", "error"])
 
+    def mark_quarantined(self, *, why: str) -> None:
+        self.status, self.error = UpdateStatus.QUARANTINED, why
+        self.save(update_fields=["status", "error"])
+
     def mark_failed(self, *, error: Exception, now: datetime) -> None:
         """Note a failed try and when the next is due; after the last one the update is given up, for staff to see."""
         self.attempts += 1

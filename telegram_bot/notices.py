@@ -33,14 +33,15 @@ MOST_ATTEMPTS = 24  # pauses of 2, 4, 8 … seconds, then hourly: about half a d
 
 # Takes the notices that are due out of the sight of every other worker, in one statement.
 TAKE = """
-    UPDATE payments_notice
-    SET next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s), attempts = attempts + 1
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT id FROM payments_notice
         WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= clock_timestamp()
         ORDER BY next_attempt_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
     )
-    RETURNING id
+    UPDATE payments_notice AS notice
+    SET next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s), attempts = notice.attempts + 1
+    FROM due WHERE notice.id = due.id
+    RETURNING notice.id
 """
 
 

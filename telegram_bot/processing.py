@@ -46,7 +46,9 @@ def process_update(pk: int) -> None:
         return
     body = bytes(stored.body)
     update = read_update(body)
-    assert not isinstance(update, Unreadable)  # noqa: S101 - it was read when it was stored
+    if isinstance(update, Unreadable):  # it was read when it was stored, by another release
+        stored.mark_quarantined(why=update.why)
+        return
     try:
         act(update, body=body, received_at=stored.received_at)
     except Exception as error:

@@ -60,7 +60,7 @@ def receive(body: bytes) -> Answer:
             count_update(kind="unreadable", outcome="quarantined")
             return None
         if isinstance(update.content, PreCheckout):
-            decision = decide_checkout(query=update.content, beside=_stored_beside("decision", update, body))
+            decision = decide_checkout(query=update.content, beside=_stored_beside("done", update, body))
             metrics.observe_precheck(ok=decision.ok, reason=decision.reason, seconds=time.perf_counter() - started)
             count_update(kind=update.kind, outcome="done")
             return checkout_answer(decision, language_code=update.content.language_code)
@@ -87,18 +87,25 @@ def _record_ordinary(update: Update, payment: ReceivedPayment, body: bytes) -> b
         return False
 
 
-@retried
-@transaction.atomic
 def _store_and_act(update: Update, body: bytes) -> str:
-    """The row, and in the same transaction the effect. If the effect fails the row stays, for the sweeper to try.
+    """Returns what became of it: `done`, `failed`, `queued` for a worker, or `duplicate`."""
+    if isinstance(update.content, ReceivedPayment | ReceivedRefund | UnreadableMoney):
+        stored, _ = _stored(update, body)
+        return _act(stored, update)  # again for a known one: it changes nothing, counts, and heals a failed try
+    return _store_and_defer(update, body)
 
-    Returns what became of it: `done`, `failed`, `queued` for a worker, or `duplicate`.
-    """
-    stored, created = IncomingUpdate.objects.get_or_create(
+
+@retried
+def _stored(update: Update, body: bytes) -> tuple[IncomingUpdate, bool]:
+    return IncomingUpdate.objects.get_or_create(
         **_row(update, body), defaults={"body": body, "status": UpdateStatus.PENDING}
     )
-    if isinstance(update.content, ReceivedPayment | ReceivedRefund | UnreadableMoney):
-        return _act(stored, update)  # again for a known one: it changes nothing, counts, and heals a failed try
+
+
+@retried
+@transaction.atomic
+def _store_and_defer(update: Update, body: bytes) -> str:
+    stored, created = _stored(update, body)
     if not created:
         return "duplicate"
     if isinstance(update.content, Other):
@@ -109,11 +116,13 @@ def _store_and_act(update: Update, body: bytes) -> str:
 
 
 def _act(stored: IncomingUpdate, update: Update) -> str:
+    """The effect, in a transaction of its own: the row is committed before the customer is locked.
+
+    The ordinary payment locks the customer first and its row last; to hold the row meanwhile would be a deadlock.
+    If the effect fails the row is there, for the sweeper to try.
+    """
     try:
-        with transaction.atomic():
-            processing.act(update, body=bytes(stored.body), received_at=stored.received_at)
-            if stored.status != UpdateStatus.DONE:
-                stored.mark_done(now=database_now())
+        _take_effect(stored, update)
     except Exception as error:
         if is_broken():
             raise  # nothing is stored then, and Telegram must bring the update again
@@ -121,6 +130,14 @@ def _act(stored: IncomingUpdate, update: Update) -> str:
         stored.mark_failed(error=error, now=database_now())
         return "failed"
     return "done"
+
+
+@retried
+@transaction.atomic
+def _take_effect(stored: IncomingUpdate, update: Update) -> None:
+    processing.act(update, body=bytes(stored.body), received_at=stored.received_at)
+    if stored.status != UpdateStatus.DONE:
+        stored.mark_done(now=database_now())
 
 
 def _stored_beside(effect: str, update: Update, body: bytes) -> Beside:

@@ -69,8 +69,10 @@ def _sweep_batch() -> int:
     due = list(IncomingUpdate.objects.due_at(now).filter(failed_or_lost).select_for_update(skip_locked=True)[:BATCH])
     for stored in due:
         update = read_update(bytes(stored.body))
-        assert not isinstance(update, Unreadable)  # noqa: S101 - it was read when it was stored
-        defer_processing(stored, update)
+        if isinstance(update, Unreadable):  # it was read when it was stored, by another release
+            stored.mark_quarantined(why=update.why)
+        else:
+            defer_processing(stored, update)
     IncomingUpdate.objects.filter(pk__in=[stored.pk for stored in due]).update(next_attempt_at=now + LEASE)
     return len(due)
 

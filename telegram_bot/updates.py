@@ -17,7 +17,9 @@ from payments.money import STARS, Money
 from payments.recording import ReceivedPayment, ReceivedRefund
 
 LARGEST_ID = 2**52
-LARGEST_CHARGE_ID = 1024  # bytes; the longest reported has 255, and an index holds no more than 2700
+LARGEST_KEY = 1024  # bytes; the longest charge id reported has 255, and an index holds no more than 2700
+# The fields of an update that we act on. They are looked for first: a field that Telegram adds must not hide one.
+READ = ("message", "pre_checkout_query", "callback_query", "my_chat_member", "subscription")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def read_update(body: bytes) -> Update | Unreadable:
         if not isinstance(update, dict):
             return Unreadable("not an object")
         update_id = _integer(update, "update_id")
-        kind = next((name for name in update if name != "update_id"), "")
+        kind = next((name for name in (*READ, *update) if name in update and name != "update_id"), "")
         return Update(update_id, _kind(kind), _content(kind, update.get(kind)))
     except (ValueError, RecursionError) as error:
         return Unreadable(_sentence(error), update_id)
@@ -178,7 +180,7 @@ def _message(message: dict[str, Any]) -> Content:
     chat = _object(message.get("chat"))
     chat_id, is_private = _integer(chat, "id"), chat.get("type") == "private"
     sender = _person(_object(message["from"]))
-    text = _text(message, "text", default="")
+    text = _fit_for_a_column(_text(message, "text", default=""))
     if text.startswith("/"):
         name, _, argument = text[1:].partition(" ")
         return Command(chat_id, is_private, sender, name.partition("@")[0].lower(), argument.strip(), _date(message))
@@ -193,7 +195,7 @@ def _payment(message: dict[str, Any], payment: dict[str, Any]) -> ReceivedPaymen
         expires = payment.get("subscription_expiration_date")
         return ReceivedPayment(
             method=method,
-            charge_id=_charge_id(payment),
+            charge_id=_key(payment, "telegram_payment_charge_id"),
             money=money,
             payer=payer,
             payload=_fit_for_a_column(_text(payment, "invoice_payload")),
@@ -215,7 +217,7 @@ def _refund(message: dict[str, Any], refund: dict[str, Any]) -> ReceivedRefund |
         money, method = _money(refund)
         return ReceivedRefund(
             method=method,
-            charge_id=_charge_id(refund),
+            charge_id=_key(refund, "telegram_payment_charge_id"),
             money=money,
             payer=payer,
             payload=_fit_for_a_column(_text(refund, "invoice_payload", default="")),
@@ -231,7 +233,7 @@ def _pre_checkout(query: dict[str, Any]) -> PreCheckout:
     amount = query.get("total_amount")
     payer = _person(_object(query.get("from")))
     return PreCheckout(
-        query_id=_fit_for_a_column(_text(query, "id")),
+        query_id=_key(query, "id"),
         payload=_fit_for_a_column(_text(query, "invoice_payload")),
         payer_telegram_id=payer.id,
         amount=amount if type(amount) is int else None,
@@ -271,12 +273,13 @@ def _money(payment: dict[str, Any]) -> tuple[Money, PaymentMethod]:
     ), PaymentMethod.TELEGRAM_STARS if currency == STARS else PaymentMethod.TELEGRAM_PROVIDER
 
 
-def _charge_id(payment: dict[str, Any]) -> str:
-    charge_id = _text(payment, "telegram_payment_charge_id")
-    if _fit_for_a_column(charge_id) != charge_id or not 0 < len(charge_id.encode()) <= LARGEST_CHARGE_ID:
-        message = "telegram_payment_charge_id is empty, too long or no text"
+def _key(source: dict[str, Any], name: str) -> str:
+    """A text that becomes a unique key, exactly as it came."""
+    key = _text(source, name)
+    if _fit_for_a_column(key) != key or not 0 < len(key.encode()) <= LARGEST_KEY:
+        message = f"{name} is empty, too long or no text"
         raise UnfitError(message)
-    return charge_id
+    return key
 
 
 def _person(user: dict[str, Any]) -> Person:

@@ -71,10 +71,10 @@ def read_body(request: Request) -> bytes:
 
     :raises Problem: too_large, before reading when the length is announced
     """
-    chunked = request.META.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
-    length = LARGEST_BODY + 1 if chunked else int(request.META.get("CONTENT_LENGTH") or 0)
-    if length > LARGEST_BODY and not chunked:
+    announced = request.META.get("CONTENT_LENGTH")
+    if announced and int(announced) > LARGEST_BODY:
         raise Problem(Code.TOO_LARGE)
+    length = int(announced) if announced else LARGEST_BODY + 1  # unannounced: chunked, or none
     body: bytes = request.META["wsgi.input"].read(length)
     if len(body) > LARGEST_BODY:
         raise Problem(Code.TOO_LARGE)

@@ -19,7 +19,13 @@ class TelegramPosts:
     def __call__(self, update: dict | bytes, *, secret: str | None = None, **headers):
         body = update if isinstance(update, bytes) else updates.body(update)
         secret = settings.TELEGRAM_WEBHOOK_SECRETS[0] if secret is None else secret
-        return self.client.post(PATH, body, content_type="application/json", headers={SECRET_HEADER: secret, **headers})
+        return self.client.post(
+            PATH,
+            body,
+            content_type="application/json",
+            headers={SECRET_HEADER: secret, **headers},
+            CONTENT_LENGTH=str(len(body)),
+        )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Self
 import pgtrigger
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from entitlements.models import Customer
 from payments.identifiers import uuid7
@@ -247,6 +247,11 @@ class EarlyRefundQuerySet(models.QuerySet["EarlyRefund"]):
     def waiting(self) -> Self:
         return self.filter(applied_at__isnull=True)
 
+    def of(self, payment: PaymentEvent) -> Self:
+        """Those of the payment's charge; one that names no money could not say by which method it was paid either."""
+        of_its_method = Q(event_type=EventType.refund_by(PaymentMethod(payment.payment_method)))
+        return self.filter(of_its_method | Q(amount__isnull=True), event_id=payment.event_id)
+
 
 class EarlyRefund(models.Model):
     """A refund that overtook its payment. Recording the payment applies it in the same transaction."""
@@ -266,7 +271,9 @@ class EarlyRefund(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(name="early_refund_once", fields=["event_id", "event_type"]),
+            models.UniqueConstraint(
+                "event_id", "event_type", "customer", Coalesce("amount", 0), "currency", name="early_refund_once"
+            ),
             models.CheckConstraint(
                 name="early_refund_is_a_refund", condition=Q(event_type__in=REFUNDS) & ~Q(event_id="")
             ),

@@ -175,7 +175,7 @@ class TestPages:
             "cD0yMDI2",
             "%00",
             "YmVmb3JlIDIwMjYtMDEtMDEgeA==",
-            Cursor(True, datetime(2026, 1, 1), uuid4()).encode(),  # noqa: DTZ001 - as nobody else would make it
+            Cursor(True, datetime(2026, 1, 1), UUID(int=7)).encode(),  # noqa: DTZ001 - as nobody else would make it
         ],
     )
     def test_are_not_found_by_what_is_no_cursor(self, as_alice, cursor):

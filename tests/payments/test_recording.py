@@ -21,7 +21,7 @@ from payments.models import (
     WhenActive,
 )
 from payments.money import Money
-from payments.recording import Outcome, hold_unreadable, record_payment, record_refund
+from payments.recording import Outcome, apply_waiting_refunds, hold_unreadable, record_payment, record_refund
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
 
@@ -306,7 +306,7 @@ class TestARefund:
     def test_of_a_held_payment_resolves_its_hold(self, invoice):
         record_payment(payment_of(invoice, money=Money(1, "XTR")))
 
-        record_refund(refund_of(invoice, money=Money(1, "XTR")))
+        record_refund(refund_of(invoice, money=Money(1, "XTR"), raw=b"other"))
 
         assert Hold.objects.get().resolution == Resolution.REFUNDED
 
@@ -358,6 +358,51 @@ class TestARefund:
 
         assert Hold.objects.get().reason == HoldReason.FOREIGN_REFUND
         assert record_refund(refund_of(invoice)).outcome == Outcome.PROCESSED
+
+
+class TestARefundThatOvertakesItsPayment:
+    def test_is_not_barred_by_a_wrong_one_that_came_before(self, invoice, bob):
+        record_refund(refund_of(invoice, payer=bob.telegram_user_id))
+        record_refund(refund_of(invoice, money=Money(1, "XTR"), raw=b"other"))
+        record_refund(refund_of(invoice))
+
+        record_payment(payment_of(invoice))
+
+        assert PaymentEvent.objects.refunds().count() == 1
+        assert {hold.reason for hold in Hold.objects.all()} == {HoldReason.FOREIGN_REFUND, HoldReason.REFUND_MISMATCH}
+        assert Grant.objects.get().revoked_at is not None
+
+    def test_and_names_no_method_is_applied_to_a_card_payment_too(self, alice, gold):
+        card = InvoiceFactory(
+            customer=alice, plan=gold, payment_method=PaymentMethod.TELEGRAM_PROVIDER, amount=2500, currency="GBP"
+        )
+        record_refund(refund_of(card, method=PaymentMethod.TELEGRAM_STARS, money=None, payload=""))
+
+        record_payment(payment_of(card))
+
+        assert Grant.objects.get().revoked_at is not None
+
+    def test_and_was_missed_by_it_is_found_by_the_sweep(self, invoice):
+        payment = record_payment(payment_of(invoice)).event
+        EarlyRefund.objects.create(
+            event_id=payment.event_id,
+            event_type="telegram_stars.refunded_payment",
+            customer=invoice.customer,
+            occurred_at=payment.occurred_at,
+            origin="api",
+            body=b"",
+        )
+
+        assert apply_waiting_refunds() == 1
+        assert apply_waiting_refunds() == 0
+        assert Grant.objects.get().revoked_at is not None
+
+    def test_and_was_reported_again_does_not_stop_the_sweep(self, invoice):
+        self.test_and_was_missed_by_it_is_found_by_the_sweep(invoice)
+        EarlyRefund.objects.update(applied_at=None)
+
+        assert apply_waiting_refunds() == 1
+        assert PaymentEvent.objects.refunds().count() == 1
 
 
 class TestTheLedger:

@@ -206,6 +206,17 @@ class TestTheSweep:
         assert len(jobs()) == 6
 
 
+def test_an_update_no_longer_readable_is_put_aside_and_stops_nothing(shop, gold, alice):
+    alice.says("/plans")
+    shop.takes_updates()
+    IncomingUpdate.objects.update(body=b"{")
+    wait_a(hours=5)
+
+    sweep_updates(timestamp=0)
+
+    assert IncomingUpdate.objects.get().status == UpdateStatus.QUARANTINED
+
+
 def test_an_update_that_fails_for_ever_is_given_up_for_people_to_see(shop, gold, alice, local_telegram):
     alice.says("/plans")
     shop.takes_updates()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,10 +21,12 @@ from payments.models import (
     Tally,
     WhenActive,
 )
+from payments.recording import record_payment
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.webhook import LARGEST_BODY, PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import InvoiceFactory
+from tests.payments.reports import payment_of
 
 pytestmark = pytest.mark.django_db
 
@@ -198,6 +201,21 @@ class TestAPayment:
 
         assert PaymentEvent.objects.get().status == "processed"
 
+    def test_is_seen_behind_a_field_that_telegram_may_add(self, telegram_posts, invoice):
+        update = updates.payment(invoice)
+
+        telegram_posts({"update_id": update["update_id"], "brand_new": True, **update})
+
+        assert PaymentEvent.objects.exists()
+
+    def test_marks_its_invoice_paid_though_a_program_reported_it_before(self, telegram_posts, invoice):
+        record_payment(payment_of(invoice, payload="its own reference", plan_code="gold_1m", payer=invoice.customer))
+
+        telegram_posts(updates.payment(invoice))
+
+        invoice.refresh_from_db()
+        assert (invoice.status, PaymentEvent.objects.count()) == ("paid", 1)
+
     @pytest.mark.parametrize("place", ["reply_to_message", "pinned_message"])
     def test_quoted_in_another_message_is_history(self, telegram_posts, invoice, place):
         quoted = updates.payment(invoice)["message"]
@@ -334,6 +352,18 @@ class TestAPreCheckout:
 
         assert telegram_posts(update).json() == first
         assert CheckoutDecision.objects.count() == 1
+
+    def test_asked_again_in_another_update_is_stored_again(self, telegram_posts, invoice):
+        for _ in range(2):
+            telegram_posts(updates.pre_checkout(invoice, query_id="the same"))
+
+        assert (CheckoutDecision.objects.count(), IncomingUpdate.objects.count()) == (1, 2)
+
+    def test_with_an_id_no_index_can_hold_is_kept_as_bytes(self, telegram_posts, invoice):
+        query_id = "".join(random.Random(1).choices("abcdefghij0123456789", k=9_000))
+
+        assert telegram_posts(updates.pre_checkout(invoice, query_id=query_id)).status_code == 200
+        assert IncomingUpdate.objects.get().status == UpdateStatus.QUARANTINED
 
     def test_is_refused_in_the_buyers_language(self, telegram_posts, invoice):
         update = updates.pre_checkout(invoice, total_amount=1)
