@@ -44,7 +44,7 @@ run: install ## start everything and print where it is (PORT=… TELEGRAM_PORT=�
 	@exec $(BIN)/python manage.py demo --port $(PORT) --telegram-port $(TELEGRAM_PORT)
 
 test: install ## run every test, two at a time, and say what they cover (ARGS=… goes to pytest)
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
 
 lint: export ENV_FILE =
 lint: export DEBUG = true
