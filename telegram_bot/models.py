@@ -54,7 +54,9 @@ class IncomingUpdate(models.Model):
             models.UniqueConstraint(
                 name="unreadable_update_once", fields=["bot_id", "digest"], condition=Q(update_id__isnull=True)
             ),
-            models.CheckConstraint(name="update_status", condition=Q(status__in=UpdateStatus.values)),
+            models.CheckConstraint(
+                name="update_status", condition=Q(status__regex=rf"^({'|'.join(UpdateStatus.values)})$")
+            ),
         ]
         indexes = [
             models.Index(name="update_pending", fields=["next_attempt_at"], condition=Q(status=UpdateStatus.PENDING)),

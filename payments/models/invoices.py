@@ -99,7 +99,9 @@ class Invoice(models.Model):
             models.CheckConstraint(name="invoice_amount_positive", condition=Q(amount__gt=0)),
             models.CheckConstraint(name="invoice_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")),
             models.CheckConstraint(name="invoice_payload_not_empty", condition=~Q(payload="")),
-            models.CheckConstraint(name="invoice_status", condition=Q(status__in=InvoiceStatus.values)),
+            models.CheckConstraint(
+                name="invoice_status", condition=Q(status__regex=rf"^({'|'.join(InvoiceStatus.values)})$")
+            ),
         ]
         indexes = [
             # Of all rows, not of the open ones: as it does not know the status, a payment need not touch it.
