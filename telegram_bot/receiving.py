@@ -125,7 +125,7 @@ def _act(stored: IncomingUpdate, update: Update) -> str:
         _take_effect(stored, update)
     except Exception as error:
         if is_broken():
-            raise  # nothing is stored then, and Telegram must bring the update again
+            raise  # to the sweeper or to Telegram, whoever is first: the row waits for both
         logger.exception("update failed", update_id=update.update_id, kind=update.kind)
         stored.mark_failed(error=error, now=database_now())
         return "failed"
