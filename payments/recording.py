@@ -277,10 +277,12 @@ def _record_refund(refund: ReceivedRefund) -> Recorded:
         return _keep_for_its_payment(refund, customer)
     if payment.customer_id != customer.pk:
         detail = f"Paid by {payment.customer.user_id}, refund reported for {customer.user_id}."
-        return _held(_hold_bytes(HoldReason.FOREIGN_REFUND, refund.raw, detail))
+        _hold_bytes(HoldReason.FOREIGN_REFUND, refund.raw, detail)
+        return Recorded(Outcome.HELD, None)
     if refund.money is not None and refund.money != payment.money:
         detail = f"Paid {payment.money}, refund reported of {refund.money}."
-        return _held(_hold_bytes(HoldReason.REFUND_MISMATCH, refund.raw, detail))
+        _hold_bytes(HoldReason.REFUND_MISMATCH, refund.raw, detail)
+        return Recorded(Outcome.HELD, None)
     event = _give_back(
         payment, occurred_at=refund.occurred_at, origin=refund.origin, raw=refund.raw, reason=refund.reason
     )
@@ -441,10 +443,6 @@ def _hold_bytes(reason: HoldReason, evidence: bytes, detail: str) -> Hold:
     if created:
         logger.error("report of money held", reason=reason, detail=detail, hold_id=hold.pk)
     return hold
-
-
-def _held(_hold: Hold) -> Recorded:
-    return Recorded(Outcome.HELD, None)
 
 
 def _log_payment(event: PaymentEvent, held_for: HoldReason | None) -> None:

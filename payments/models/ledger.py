@@ -6,7 +6,7 @@ from typing import Self
 
 import pgtrigger
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from entitlements.models import Customer
@@ -69,9 +69,6 @@ class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
             payment_method=OuterRef("payment_method"), event_id=OuterRef("event_id"), refund_of=OuterRef("pk")
         )
         return self.annotate(refunded_at=models.Subquery(refund.values("occurred_at")[:1]))
-
-    def not_refunded(self) -> Self:
-        return self.exclude(Exists(PaymentEvent.objects.refunds().filter(refund_of=OuterRef("pk"))))
 
 
 class PaymentEvent(models.Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Self
 
 from django.db import models
@@ -21,9 +20,6 @@ class NoticeKind(models.TextChoices):
 class NoticeQuerySet(models.QuerySet["Notice"]):
     def owed(self) -> Self:
         return self.filter(sent_at__isnull=True, given_up_at__isnull=True)
-
-    def due_at(self, now: datetime) -> Self:
-        return self.owed().filter(next_attempt_at__lte=now).order_by("next_attempt_at", "pk")
 
 
 class Notice(models.Model):
