@@ -6,7 +6,8 @@ from typing import Any
 
 from config.api.formats import rfc3339, rfc3339_or_null
 from payments.invoicing import Delivery, offered_prices
-from payments.models import Invoice, PaymentEvent, Plan
+from payments.models import Invoice, PaymentEvent, Plan, Refund, RefundStatus
+from payments.revenue import Revenue
 from payments.selectors import status_of
 
 
@@ -61,4 +62,34 @@ def refund_row(refund: PaymentEvent) -> dict[str, Any]:
         "amount": refund.amount,
         "currency": refund.currency,
         "occurred_at": rfc3339(refund.occurred_at),
+    }
+
+
+# What staff decide among themselves; `detail` says it.
+FOR_PROGRAMS: dict[str, str] = {
+    RefundStatus.PROPOSED: RefundStatus.REQUESTED.value,
+    RefundStatus.DECLINED: RefundStatus.REFUSED.value,
+}
+
+
+def intent_row(refund: Refund) -> dict[str, Any]:
+    return {
+        "refund_id": str(refund.pk),
+        "payment_id": str(refund.payment_id),
+        "status": FOR_PROGRAMS.get(refund.status, refund.status),
+        "reason": refund.reason,
+        "detail": refund.detail,
+        "confirmed_at": rfc3339_or_null(refund.confirmed_at),
+    }
+
+
+def revenue_row(revenue: Revenue) -> dict[str, Any]:
+    """What was asked to be told apart, then the figures; null is the plan of payments without one."""
+    return {
+        **{group.value: str(value) or None for group, value in revenue.by.items()},
+        "gross": revenue.gross,
+        "refunded": revenue.refunded,
+        "net": revenue.net,
+        "payments": revenue.payments,
+        "refunds": revenue.refunds,
     }

@@ -1,27 +1,27 @@
-"""Why there is no invoice, as problems."""
+"""Why there is no invoice, or no refund, as problems."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from config.api.formats import rfc3339_or_null
+from config.api.formats import rfc3339, rfc3339_or_null
 from config.api.problems import Code, Problem
-from payments import invoicing
+from payments import invoicing, refunding
 
 REFUSAL_RETRY_AFTER = 60  # seconds; a person has to mend the catalogue or the settings
 
 
 @contextmanager
 def refusals_as_problems() -> Iterator[None]:
-    """:raises Problem: for every InvoicingError"""
+    """:raises Problem: for every InvoicingError and RefundingError"""
     try:
         yield
-    except invoicing.InvoicingError as error:
+    except (invoicing.InvoicingError, refunding.RefundingError) as error:
         raise problem_of(error) from error
 
 
-def problem_of(error: invoicing.InvoicingError) -> Problem:
+def problem_of(error: invoicing.InvoicingError | refunding.RefundingError) -> Problem:
     match error:
         case invoicing.PaymentsDisabled():
             return Problem(Code.PAYMENTS_DISABLED, retry_after=REFUSAL_RETRY_AFTER)
@@ -39,4 +39,17 @@ def problem_of(error: invoicing.InvoicingError) -> Problem:
             return Problem(Code.UNAVAILABLE, "Telegram refused the invoice.", retry_after=REFUSAL_RETRY_AFTER)
         case invoicing.ChannelUnavailable():
             return Problem(Code.UNAVAILABLE, "Telegram is out of reach.", retry_after=error.retry_after)
+        case refunding.UnknownPayment():
+            return Problem(Code.NOT_FOUND)
+        case refunding.NotRefundable():
+            return Problem(Code.NOT_REFUNDABLE, str(error))
+        case refunding.AlreadyRefunded():
+            asked = f" {_asked(error.asked)}" if error.asked else ""
+            return Problem(Code.ALREADY_REFUNDED, f"Given back at {rfc3339(error.refunded_at)}.{asked}")
+        case refunding.RefundPending():
+            return Problem(Code.REFUND_PENDING, _asked(error.asked), refund_id=str(error.refund_id))
     raise error
+
+
+def _asked(asked: refunding.Asked) -> str:
+    return f"Asked for by {asked.by} at {rfc3339(asked.at)}."

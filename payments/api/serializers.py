@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from rest_framework import serializers
 
-from config.api.fields import Amount, Currency, Text, UserId, Word
+from config.api.fields import Amount, Currency, Day, Text, UserId, Word, Words
+from config.database import database_now
 from payments.invoicing import Delivery
-from payments.models import EventType, PaymentMethod
+from payments.models import EventType, PaymentMethod, RefundStatus
 from payments.models.ledger import PAYMENTS
+from payments.revenue import Group
 from payments.selectors import PaymentStatus
 
 LONGEST_CHARGE_ID = 512  # characters; longer than any seen, and short enough for an index
 LONGEST_CODE = 255
+MOST_DAYS = 3_660  # ten years of revenue in one answer
+DAYS_BY_DEFAULT = 30
 
 # --- Taken ----------------------------------------------------------------------------------------------------------
 
@@ -40,6 +45,35 @@ class RefundReportSerializer(serializers.Serializer[Any]):
     entitlement_type = Text(max_length=LONGEST_CODE, help_text="A plan code.")
     telegram_payment_charge_id = Text(max_length=LONGEST_CHARGE_ID)
     refund_reason = Text(max_length=1000)
+
+
+class RefundRequestSerializer(serializers.Serializer[Any]):
+    reason = Text(max_length=1000)
+    amount = Amount(required=False, help_text="The whole of the payment; there is no other.")
+
+
+class RevenueQuerySerializer(serializers.Serializer[Any]):
+    """`from` and `to` become `first_day` and `last_day`."""
+
+    to = Day(required=False, source="last_day", help_text="The last day, in UTC; today when left out.")
+    group_by = Words(
+        Group, required=False, default=(), help_text="Any of these, with commas between; `currency` is always included."
+    )
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        first_day = Day(
+            required=False, source="first_day", help_text=f"The first day; {DAYS_BY_DEFAULT} days in all when left out."
+        )
+        return {"from": first_day, **super().get_fields()}  # a field cannot be named by a keyword of Python
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        last_day = attrs.setdefault("last_day", database_now().date())
+        span = last_day - attrs.setdefault("first_day", last_day - timedelta(days=DAYS_BY_DEFAULT - 1))
+        if span < timedelta():
+            raise serializers.ValidationError({"from": [f"Must not be after `to`, which is {last_day}."]})
+        if span >= timedelta(days=MOST_DAYS):
+            raise serializers.ValidationError({"from": [f"Must be within {MOST_DAYS} days of `to`."]})
+        return attrs
 
 
 # --- Given ----------------------------------------------------------------------------------------------------------
@@ -107,6 +141,25 @@ class OnePaymentSerializer(PaymentSerializer):
     refunds = RefundSerializer(many=True)
 
 
+class RevenueRowSerializer(serializers.Serializer[Any]):
+    """The first four are there when they are grouped by."""
+
+    day = serializers.DateField(required=False)
+    month = serializers.RegexField(r"^[0-9]{4}-[0-9]{2}$", required=False)
+    plan_code = serializers.CharField(required=False, allow_null=True, help_text="Null: payments without a plan.")
+    payment_method = serializers.ChoiceField(PaymentMethod.values, required=False)
+    currency = serializers.CharField()
+    gross = serializers.IntegerField(help_text="In the currency's smallest unit, as the other two.")
+    refunded = serializers.IntegerField()
+    net = serializers.IntegerField()
+    payments = serializers.IntegerField()
+    refunds = serializers.IntegerField()
+
+
+class RevenueSerializer(serializers.Serializer[Any]):
+    results = RevenueRowSerializer(many=True)
+
+
 class RecordedPaymentSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["processed", "duplicate", "held"])
     payment_id = serializers.UUIDField()
@@ -129,3 +182,19 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     active = serializers.BooleanField()
     expires_at = serializers.DateTimeField(allow_null=True, help_text="Null: for life, or never had.")
     steps = StepSerializer(many=True)
+
+
+class RequestedRefundSerializer(serializers.Serializer[Any]):
+    refund_id = serializers.UUIDField()
+    status = serializers.ChoiceField([RefundStatus.REQUESTED.value])
+
+
+class RefundIntentSerializer(serializers.Serializer[Any]):
+    refund_id = serializers.UUIDField()
+    payment_id = serializers.UUIDField()
+    status = serializers.ChoiceField(
+        [status.value for status in RefundStatus if status not in {RefundStatus.PROPOSED, RefundStatus.DECLINED}]
+    )
+    reason = serializers.CharField()
+    detail = serializers.CharField(allow_blank=True, help_text="How it stands, in plain words.")
+    confirmed_at = serializers.DateTimeField(allow_null=True)

@@ -12,6 +12,9 @@ urlpatterns = [
     path("api/v1/customers/<user_id:user_id>/payments", views.CustomerPaymentsView.as_view()),
     path("api/v1/customers/<user_id:user_id>/entitlements/<str:code>/explain", views.ExplainView.as_view()),
     path("api/v1/payments/<uuid:payment_id>", views.PaymentView.as_view()),
+    path("api/v1/payments/<uuid:payment_id>/refund", views.RefundPaymentView.as_view()),
+    path("api/v1/refunds/<uuid:refund_id>", views.RefundView.as_view()),
+    path("api/v1/revenue", views.RevenueView.as_view()),
     path("webhook/telegram/successful_payment", views.SuccessfulPaymentView.as_view()),
     path("webhook/telegram/refund", views.RefundedPaymentView.as_view()),
 ]

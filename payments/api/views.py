@@ -19,12 +19,13 @@ from config.database import database_now
 from entitlements.identities import customer_by_name
 from entitlements.models import Scope
 from entitlements.selectors import explain
-from payments import invoicing, recording, selectors
+from payments import invoicing, recording, refunding, selectors
 from payments.api import serializers
-from payments.api.answers import payment_row, plan_row, refund_row, sent_invoice
+from payments.api.answers import intent_row, payment_row, plan_row, refund_row, revenue_row, sent_invoice
 from payments.api.problems import refusals_as_problems
 from payments.models import Invoice, Origin, PaymentMethod, Plan
 from payments.money import STARS, Money
+from payments.revenue import revenue
 
 CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
 
@@ -107,6 +108,64 @@ class PaymentView(ProgramView):
             raise Problem(Code.NOT_FOUND)
         refunds = payment.refunds.order_by("occurred_at", "pk")
         return json_response({**payment_row(payment), "refunds": [refund_row(refund) for refund in refunds]})
+
+
+class RefundPaymentView(ProgramView):
+    scope = Scope.REFUNDS_WRITE
+    problems = (
+        Code.NOT_FOUND,
+        Code.ALREADY_REFUNDED,
+        Code.REFUND_PENDING,
+        Code.IDEMPOTENCY_CONFLICT,
+        Code.IDEMPOTENCY_IN_PROGRESS,
+        Code.NOT_REFUNDABLE,
+    )
+
+    @extend_schema(
+        operation_id="refund_payment",
+        parameters=[idempotency.PARAMETER],
+        request=serializers.RefundRequestSerializer,
+        responses={202: serializers.RequestedRefundSerializer},
+    )
+    def post(self, request: Request, payment_id: UUID) -> HttpResponse:
+        """Have a payment given back, whole. It is done by a worker; ask for the refund to see how it went."""
+        caller = f"api:{self.program.prefix}"
+        once = idempotency.Once(request, caller=caller)
+        if (answer := once.kept_answer()) is not None:
+            return answer
+        with once, refusals_as_problems():
+            asked = checked(serializers.RefundRequestSerializer, request)
+            refund = refunding.request_refund(payment_id=payment_id, requested_by=caller, **asked)
+            return once.keep({"refund_id": str(refund.pk), "status": refund.status}, status=202)
+
+
+class RefundView(ProgramView):
+    scope = Scope.REFUNDS_WRITE
+    problems = (Code.NOT_FOUND,)
+
+    @extend_schema(operation_id="refund", responses=serializers.RefundIntentSerializer)
+    def get(self, request: Request, refund_id: UUID) -> HttpResponse:
+        """How a refund stands."""
+        refund = selectors.refund(refund_id)
+        if refund is None:
+            raise Problem(Code.NOT_FOUND)
+        return json_response(intent_row(refund))
+
+
+class RevenueView(ProgramView):
+    scope = Scope.REVENUE_READ
+    problems = (Code.INVALID,)
+
+    @extend_schema(
+        operation_id="revenue",
+        parameters=[serializers.RevenueQuerySerializer],
+        responses=serializers.RevenueSerializer,
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Revenue by UTC day, month, plan, method and currency. Held and dismissed payments are not revenue."""
+        asked = serializers.RevenueQuerySerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        return json_response({"results": [revenue_row(row) for row in revenue(**asked.validated_data)]})
 
 
 class ExplainView(ProgramView):

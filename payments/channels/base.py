@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from payments.money import Money
@@ -21,6 +24,14 @@ class Refused(ChannelError):
 
 class ChatUnavailable(Refused):
     """The buyer never started the bot, or has blocked it: nothing can be sent to that chat."""
+
+
+class AlreadyRefunded(Refused):
+    """The payment has been given back: before, or by the very call that is answered so."""
+
+
+class NotRenewing(Refused):
+    """The subscription is renewed no more: it was cancelled before, or has ended."""
 
 
 class Unavailable(ChannelError):
@@ -57,3 +68,39 @@ class InvoiceGateway(Protocol):
 
     def send_link(self, *, chat_id: int, title: str, link: str, money: Money, language_code: str) -> int:
         """Send a message whose button opens an invoice link, and return the message's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTransaction:
+    """A row of Telegram's list of Stars. A refund has the id of its payment and is not incoming.
+
+    `telegram_user_id` is None where the other side is no person; `raw` is the row as JSON.
+    """
+
+    transaction_id: str
+    incoming: bool
+    amount: int
+    nanostar_amount: int
+    date: datetime
+    telegram_user_id: int | None
+    payload: str
+    raw: bytes = field(repr=False)
+
+
+class RefundGateway(Protocol):
+    """The calls of the Bot API that giving Stars back needs. Each is limited in time and raises a ChannelError."""
+
+    def refund(self, *, telegram_user_id: int, charge_id: str) -> None:
+        """Give the whole of a Stars payment back.
+
+        :raises AlreadyRefunded: look into the list; this call may have done it
+        """
+
+    def cancel_subscription(self, *, telegram_user_id: int, first_charge_id: str) -> None:
+        """Stop the renewals of a subscription, known by the charge that began it. Repeating it changes nothing.
+
+        :raises NotRenewing: there was nothing to stop
+        """
+
+    def transactions(self, *, offset: int, limit: int) -> Sequence[ListedTransaction]:
+        """At most `limit` (≤ 100) rows of the list, oldest first, after the first `offset`; perhaps fewer than are."""

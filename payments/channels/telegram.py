@@ -1,15 +1,17 @@
-"""Invoices inside Telegram: for Stars, and for fiat money through a payment provider."""
+"""Invoices inside Telegram, for Stars and for fiat through a payment provider; Stars given back, and their list."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from payments.channels.base import InvoiceGateway
-from payments.models import Invoice, PaymentMethod
+from entitlements.models import Customer
+from payments.channels.base import InvoiceGateway, ListedTransaction, RefundGateway
+from payments.models import Invoice, PaymentEvent, PaymentMethod
 from payments.models.catalogue import RECURRING_DAYS
 
 
@@ -59,6 +61,34 @@ def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
         language_code=invoice.customer.language_code,
     )
     return Delivered(link=link, message_id=message_id)
+
+
+def refund(payment: PaymentEvent) -> None:
+    """Give a Stars payment back to the Telegram account that made it. No transaction may be open.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    _refunds().refund(telegram_user_id=cast(int, payment.customer.telegram_user_id), charge_id=payment.event_id)
+
+
+def cancel_subscription(customer: Customer, *, first_charge: str) -> None:
+    """Have Telegram renew a subscription no more; what is paid for stays paid. No transaction may be open.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    _refunds().cancel_subscription(telegram_user_id=cast(int, customer.telegram_user_id), first_charge_id=first_charge)
+
+
+def transactions(*, offset: int, limit: int) -> Sequence[ListedTransaction]:
+    """Rows of the list of Stars, oldest first; an empty answer is its end. No transaction may be open.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    return _refunds().transactions(offset=offset, limit=limit)
+
+
+def _refunds() -> RefundGateway:
+    return cast(RefundGateway, import_string(settings.PAYMENTS_TELEGRAM_GATEWAY))
 
 
 def _provider_token(invoice: Invoice) -> str:

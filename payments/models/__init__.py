@@ -14,10 +14,21 @@ from payments.models.ledger import (
     Resolution,
 )
 from payments.models.notices import Notice, NoticeKind
+from payments.models.refunds import (
+    Direction,
+    MirrorCursor,
+    Refund,
+    RefundResult,
+    RefundStatus,
+    RefundTally,
+    StarTransaction,
+)
+from payments.models.revenue import RevenueDay, RevenueUpTo
 from payments.models.tallies import Tally, TallyResult, TallyUpTo
 
 __all__ = [
     "CheckoutDecision",
+    "Direction",
     "EarlyRefund",
     "EventStatus",
     "EventType",
@@ -26,6 +37,7 @@ __all__ = [
     "HoldReason",
     "Invoice",
     "InvoiceStatus",
+    "MirrorCursor",
     "Notice",
     "NoticeKind",
     "Origin",
@@ -34,7 +46,14 @@ __all__ = [
     "Plan",
     "Price",
     "ProviderRecord",
+    "Refund",
+    "RefundResult",
+    "RefundStatus",
+    "RefundTally",
     "Resolution",
+    "RevenueDay",
+    "RevenueUpTo",
+    "StarTransaction",
     "Tally",
     "TallyResult",
     "TallyUpTo",

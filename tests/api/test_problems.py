@@ -23,10 +23,17 @@ CONTRACT = {
     403: {"forbidden", "entitlement_required", "customer_blocked"},
     404: {"not_found"},
     405: {"method_not_allowed"},
-    409: {"already_active", "chat_unavailable", "idempotency_conflict", "idempotency_in_progress"},
+    409: {
+        "already_active",
+        "already_refunded",
+        "refund_pending",
+        "chat_unavailable",
+        "idempotency_conflict",
+        "idempotency_in_progress",
+    },
     413: {"too_large"},
     415: {"unsupported_media_type"},
-    422: {"unknown_plan", "currency_not_offered", "invalid"},
+    422: {"unknown_plan", "currency_not_offered", "not_refundable", "invalid"},
     429: {"rate_limited"},
     500: {"internal"},
     503: {"unavailable", "payments_disabled"},
@@ -205,3 +212,9 @@ class TestALostDatabase:
         monkeypatch.setattr(connection, "get_new_connection", refuse)
 
         assert problem_of(nobody.get("/api/v1/catalog")) == (503, "unavailable")
+
+
+def test_a_post_to_nowhere_is_not_found_also_where_forms_need_a_token():
+    answer = Client(enforce_csrf_checks=True).post("/api/v1/nowhere", "{}", content_type="application/json")
+
+    assert problem_of(answer) == (404, "not_found")

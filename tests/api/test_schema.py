@@ -33,6 +33,9 @@ CONTRACT = {
     "POST /api/v1/entitlements/check": "program",
     "GET /api/v1/customers/{user_id}/payments": "program",
     "GET /api/v1/payments/{payment_id}": "program",
+    "POST /api/v1/payments/{payment_id}/refund": "program",
+    "GET /api/v1/refunds/{refund_id}": "program",
+    "GET /api/v1/revenue": "program",
 }
 
 described = schemathesis.openapi.from_wsgi("/api/schema/", application)

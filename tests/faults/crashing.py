@@ -1,6 +1,7 @@
-"""Running something in a process that really dies, at a chosen boundary of its SQL."""
+"""Running something in a process that really dies, at a chosen boundary of what it changes."""
 
 import os
+import re
 import signal
 import traceback
 from collections.abc import Callable
@@ -9,13 +10,18 @@ import psycopg
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from telegram_bot.gateway import TelegramGateway
+
 FAILED = 255
+# To die after reading is to die before it: the server knows no difference. A job is deferred by a SELECT.
+READS = re.compile(r"\s*(SELECT(?! procrastinate_)|SET|SHOW|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
 
 
 def boundaries(operation: Callable[[], object]) -> int:
-    """How many boundaries the operation passes, which must end well: after each statement, commit and rollback.
+    """How many boundaries the operation passes, which must end well: after each statement that writes, each commit
+    of such statements and each call of the Bot API.
 
-    For the server the moment after one is the moment before the next; the first has one before it too.
+    The moment after one is the moment before the next; the first has one before it too.
     """
     passed = _in_a_child(operation, die_at=None)
     assert 0 < passed < FAILED, "the operation failed by itself"
@@ -40,12 +46,9 @@ def _run(operation: Callable[[], object], die_at: int | None) -> None:
     try:
         _leave_the_parents_connection()
         counter = Counter(die_at)
-        for owner, name in [
-            (psycopg.Cursor, "execute"),
-            (psycopg.Connection, "commit"),
-            (psycopg.Connection, "rollback"),
-        ]:
-            _watch(owner, name, counter)
+        counter.watch(psycopg.Cursor, "execute", does=counter.writes)
+        counter.watch(psycopg.Connection, "commit", does=counter.commits)
+        counter.watch(TelegramGateway, "_call", does=lambda *_: True)
         counter.boundary()
         operation()
         code = counter.passed
@@ -67,19 +70,32 @@ class Counter:
     def __init__(self, die_at: int | None) -> None:
         self.passed = 0
         self.die_at = die_at
+        self.uncommitted = False
 
     def boundary(self) -> None:
         if self.passed == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         self.passed += 1
 
+    def watch(self, owner: type, name: str, *, does: Callable[..., bool]) -> None:
+        """Let a boundary follow each call of a method that changes something."""
+        original = getattr(owner, name)
 
-def _watch(owner: type, name: str, counter: Counter) -> None:
-    original = getattr(owner, name)
+        def watched(subject, *args, **kwargs):
+            changes = does(subject, *args)
+            result = original(subject, *args, **kwargs)
+            if changes:
+                self.boundary()
+            return result
 
-    def watched(self, *args, **kwargs):
-        result = original(self, *args, **kwargs)
-        counter.boundary()
-        return result
+        setattr(owner, name, watched)
 
-    setattr(owner, name, watched)
+    def writes(self, cursor: psycopg.Cursor, statement: object, *_: object) -> bool:
+        if READS.match(statement if isinstance(statement, str) else cursor.mogrify(statement)):
+            return False
+        self.uncommitted = not cursor.connection.autocommit
+        return True
+
+    def commits(self, _: psycopg.Connection) -> bool:
+        wrote, self.uncommitted = self.uncommitted, False
+        return wrote

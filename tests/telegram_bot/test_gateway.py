@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import pytest
 from django.db import transaction
 
-from payments.channels.base import ChatUnavailable, Refused, Unavailable, Unclear
+from payments.channels.base import AlreadyRefunded, ChatUnavailable, Refused, Unavailable, Unclear
 from payments.money import Money
 from telegram_bot import gateway as module
 from telegram_bot.gateway import CallInsideTransaction, TokenRefused, gateway
@@ -134,6 +134,21 @@ def test_editing_a_message_to_what_it_says_already_is_no_error(alice_there):
     gateway.edit_message(chat_id=alice_there.id, message_id=message_id, text="Hello")
 
     assert alice_there.messages()[-1]["text"] == "Hello"
+
+
+class TestARefund:
+    @pytest.mark.parametrize("words", ["CHARGE_ALREADY_REFUNDED", "Charge_already_refunded"])
+    def test_that_was_made_before_is_told_apart_however_it_is_spelled(self, local_telegram, alice_there, words):
+        local_telegram.faults.order("refundStarPayment", "refuse", description=words)
+
+        with pytest.raises(AlreadyRefunded):
+            gateway.refund(telegram_user_id=alice_there.id, charge_id="stx")
+
+    def test_of_an_unknown_charge_is_refused(self, alice_there):
+        with pytest.raises(Refused, match=r"(?i)charge_not_found") as raised:
+            gateway.refund(telegram_user_id=alice_there.id, charge_id="stx")
+
+        assert not isinstance(raised.value, AlreadyRefunded)
 
 
 class TestAnAnswerThatComesTooLate:

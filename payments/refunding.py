@@ -1,0 +1,332 @@
+"""Giving Stars back so that it survives a dying process: an intent is committed, then the call made, then confirmed.
+
+What became of a call whose answer was lost is never guessed: Telegram's own list is read, and only what is missing
+there twice, a minute apart, is sent again. Whoever else brings the news of the refund closes the intent as well
+(payments.recording).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import inf
+from typing import cast
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from config.database import database_now, retried
+from entitlements.models import Customer
+from payments import intents, mirror, subscriptions
+from payments.channels import base as channel
+from payments.channels import telegram
+from payments.models import Origin, PaymentEvent, PaymentMethod, Refund, RefundResult, RefundStatus
+from payments.recording import ReceivedRefund, count_refund, record_refund
+from payments.selectors import PaymentStatus, status_of
+
+logger = structlog.get_logger(__name__)
+
+LEASE = timedelta(seconds=60)  # longer than any call may take: after it, whoever held it is dead
+APART = timedelta(seconds=60)
+# When to look at what is not confirmed: after the call, then after each search in vain.
+PAUSES = (
+    timedelta(seconds=15),
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
+    timedelta(hours=1),
+    timedelta(days=1),
+)
+LONGEST_WAIT_TO_SEND = timedelta(hours=1)
+# The sweep leaves to its own job what became due only now.
+PATIENCE = timedelta(seconds=15)
+BATCH = 100
+DONE = b'{"ok":true,"result":true}'  # the whole of Telegram's answer to a refund
+
+
+class RefundingError(Exception):
+    """The payment is not going to be given back because of this request."""
+
+
+class UnknownPayment(RefundingError):
+    """There is no such payment; a refund is not a payment."""
+
+
+class NotRefundable(RefundingError):
+    """It cannot be given back by a call, whoever asks; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for a refund and when; nobody of ours, where it was refunded without us."""
+
+    by: str
+    at: datetime
+
+
+class AlreadyRefunded(RefundingError):
+    """It has been given back, at `refunded_at`; `asked` is None when nobody asked us for it."""
+
+    def __init__(self, *, refunded_at: datetime, asked: Asked | None) -> None:
+        super().__init__(refunded_at, asked)
+        self.refunded_at = refunded_at
+        self.asked = asked
+
+
+class RefundPending(RefundingError):
+    """Somebody asked before, and that refund is still under way."""
+
+    def __init__(self, refund: Refund) -> None:
+        super().__init__(refund.pk)
+        self.refund_id = refund.pk
+        self.asked = Asked(by=refund.requested_by, at=refund.created_at)
+
+
+NO_LIMITS: Mapping[str, int] = {}
+
+
+@retried
+@transaction.atomic
+def request_refund(
+    *,
+    payment_id: UUID,
+    reason: str,
+    requested_by: str,
+    amount: int | None = None,
+    approval_above: Mapping[str, int] = NO_LIMITS,
+    cancel_subscription: bool = False,
+) -> Refund:
+    """Write down that a payment is to be given back; a worker does it. Asking again is refused, saying who asked.
+
+    :param requested_by: `staff:<id>`, `api:<prefix>` or `system`
+    :param amount: Stars can only be given back whole, so it is either left out or the payment's
+    :param approval_above: per currency, the largest amount in its smallest unit that needs no second person
+    :param cancel_subscription: have Telegram stop the renewals as well, once the refund is under way
+    :raises RefundingError: a subclass for each reason
+    """
+    known = PaymentEvent.objects.payments().filter(pk=payment_id).first()
+    if known is None:
+        raise UnknownPayment
+    Customer.objects.locked().get(pk=known.customer_id)
+    paid = refundable(payment_id)  # as it is under the lock
+    if amount is not None and amount != paid.amount:
+        raise NotRefundable("Stars are given back whole or not at all.")
+    if cancel_subscription and not subscriptions.is_of_subscription(paid):
+        raise NotRefundable("It belongs to no subscription that could be cancelled with it.")
+    write = intents.propose_intent if paid.amount > approval_above.get(paid.currency, inf) else intents.open_intent
+    refund = write(payment=paid, reason=reason, requested_by=requested_by, cancel_subscription=cancel_subscription)
+    refund.refresh_from_db()
+    _log(refund).info("refund requested", requested_by=requested_by, status=refund.status)
+    return refund
+
+
+def refundable(payment_id: UUID) -> PaymentEvent:
+    """The payment, as long as it can be given back by a call.
+
+    :raises RefundingError: a subclass for each reason why it cannot
+    """
+    payments = PaymentEvent.objects.payments().with_refund().select_related("customer", "hold", "invoice")
+    paid = payments.filter(pk=payment_id).first()
+    if paid is None:
+        raise UnknownPayment
+    pending = Refund.objects.open().filter(payment=paid).first()
+    if pending is not None:
+        raise RefundPending(pending)
+    match status_of(paid):
+        case PaymentStatus.REFUNDED:
+            raise already_refunded(paid)
+        case PaymentStatus.DISMISSED:
+            raise NotRefundable("The payment was held, and dismissed.")
+    if not intents.can_be_returned_by_call(paid):
+        raise NotRefundable("Only Stars paid by a known Telegram account can be given back from here.")
+    return paid
+
+
+def already_refunded(payment: PaymentEvent) -> AlreadyRefunded:
+    """When a refunded payment was given back, and who asked for that."""
+    event = payment.refunds.first()
+    intent = payment.refund_intents.filter(status=RefundStatus.CONFIRMED).first()
+    return AlreadyRefunded(
+        # A held payment may have been resolved as refunded by a person, who did it elsewhere.
+        refunded_at=event.occurred_at if event else cast(datetime, payment.hold.resolved_at),
+        asked=Asked(by=intent.requested_by, at=intent.created_at) if intent else None,
+    )
+
+
+# --- On its way -----------------------------------------------------------------------------------------------------
+
+
+def pursue(*, refund_id: UUID) -> None:
+    """Bring a refund as far as it can be brought now. Repeating it, also at once, changes nothing. No transaction
+    may be open.
+    """
+    refund = _take(refund_id)
+    if refund is None:
+        return
+    # Nothing was ever sent, or else Telegram's list is read first.
+    if (refund.attempts == 0 or _is_to_be_sent_again(refund)) and _mark_sending(refund):
+        _send(refund)
+
+
+def sweep() -> int:
+    """Hand to the workers what has been due for a while: the worker died, or its job was lost. Returns how many."""
+    due = Refund.objects.due_at(database_now() - PATIENCE).order_by("next_attempt_at").values_list("pk", flat=True)
+    overdue = list(due[:BATCH])
+    for refund_id in overdue:
+        intents.schedule(refund_id)
+    return len(overdue)
+
+
+@retried
+@transaction.atomic
+def _take(refund_id: UUID) -> Refund | None:
+    """Lease it, if it is due and nobody else has it."""
+    now = database_now()
+    due = Refund.objects.due_at(now).filter(pk=refund_id).select_related("payment__customer")
+    refund = due.select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    if refund is None:
+        return None
+    if refund.status == RefundStatus.SENDING:
+        # Whoever was sending did not live to say what came of it.
+        refund.status = RefundStatus.VERIFY
+        refund.detail = "Sent, but the answer was lost. Telegram's list is being read."
+    refund.next_attempt_at = now + LEASE
+    refund.save(update_fields=["status", "detail", "next_attempt_at"])
+    return refund
+
+
+def _is_to_be_sent_again(refund: Refund) -> bool:
+    """Look into Telegram's list, and do what follows from it. True: it certainly was not refunded, so call again."""
+    try:
+        mirror.bring_up_to_date(since=refund.listed)
+    except channel.ChannelError as error:
+        _leave(
+            refund, pause=max(_pause(refund), _asked_pause(error)), detail=f"Telegram's list cannot be read: {error}."
+        )
+        return False
+    found = mirror.refund_of(refund.payment.event_id)
+    if found is not None:
+        _record(refund, occurred_at=found.date, origin=Origin.RECONCILIATION, raw=bytes(found.raw))
+        return False
+    if refund.status == RefundStatus.REQUESTED:
+        return True
+    if refund.refusal:
+        _mark_refused(refund)
+        return False
+    now = database_now()
+    if refund.missed_at is not None and now - refund.missed_at >= APART:
+        return True
+    refund.checks += 1
+    _leave(
+        refund,
+        pause=max(_pause(refund), APART),
+        checks=refund.checks,
+        missed_at=refund.missed_at or now,
+        detail="Sent, not confirmed yet: not in Telegram's list.",
+    )
+    return False
+
+
+def _mark_sending(refund: Refund) -> bool:
+    """Commit that the call is about to be made, with a new lease; False when the refund is no longer ours."""
+    now = database_now()
+    return _change(
+        refund,
+        status=RefundStatus.SENDING,
+        attempts=refund.attempts + 1,
+        listed=mirror.length(),
+        next_attempt_at=now + LEASE,
+        missed_at=None,
+        refusal="",
+        detail="",
+    )
+
+
+def _send(refund: Refund) -> None:
+    try:
+        telegram.refund(refund.payment)
+    except channel.AlreadyRefunded:
+        detail = "Telegram says that it was given back already. Its list is being read."
+        _leave(refund, pause=_pause(refund), status=RefundStatus.VERIFY, detail=detail)
+    except channel.Refused as error:
+        detail = f"Telegram refused it: {error.description}. Its list is being read."
+        _leave(
+            refund, pause=_pause(refund), status=RefundStatus.VERIFY, refusal=error.description or "no", detail=detail
+        )
+    except channel.Unavailable as error:
+        pause = max(_asked_pause(error), min(timedelta(seconds=2 ** min(refund.attempts, 12)), LONGEST_WAIT_TO_SEND))
+        _leave(refund, pause=pause, status=RefundStatus.REQUESTED, detail=f"Not sent: Telegram is {error}.")
+    except channel.Unclear as error:
+        detail = f"Sent, not confirmed yet: {error}."
+        _leave(refund, pause=_pause(refund), status=RefundStatus.VERIFY, detail=detail)
+    else:
+        origin = Origin.STAFF if refund.requested_by.startswith("staff:") else Origin.API
+        _record(refund, occurred_at=database_now(), origin=origin, raw=DONE)
+
+
+def _record(refund: Refund, *, occurred_at: datetime, origin: Origin, raw: bytes) -> None:
+    """Record it with all it entails; the intent is confirmed in the same transaction, by whoever records it first."""
+    payment = refund.payment
+    record_refund(
+        ReceivedRefund(
+            method=PaymentMethod(payment.payment_method),
+            charge_id=payment.event_id,
+            money=payment.money,
+            occurred_at=occurred_at,
+            origin=origin,
+            raw=raw,
+            payer=payment.customer,
+            payload=payment.reference,
+            reason=refund.reason,
+        )
+    )
+
+
+@transaction.atomic
+def _mark_refused(refund: Refund) -> None:
+    if _change(refund, status=RefundStatus.REFUSED, detail=f"Telegram refused it: {refund.refusal}."):
+        count_refund(RefundResult.REFUSED, source=refund.requested_by.partition(":")[0])
+        _log(refund).error("refund refused", why=refund.refusal)
+
+
+@retried
+@transaction.atomic
+def _leave(refund: Refund, *, pause: timedelta, **changes: object) -> None:
+    """Write down how it stands and when it is looked at again, with the job that does it."""
+    at = database_now() + pause
+    if _change(refund, next_attempt_at=at, **changes):
+        intents.schedule(refund.pk, at=at)
+        _log(refund).warning("refund not confirmed", detail=refund.detail, next_attempt_at=at.isoformat())
+
+
+def _change(refund: Refund, **changes: object) -> bool:
+    """Change the refund if it is still as it was leased; a lease that ran out may be another's now."""
+    leased = Refund.objects.filter(pk=refund.pk, status=refund.status, next_attempt_at=refund.next_attempt_at)
+    if not leased.update(**changes):
+        return False
+    for name, value in changes.items():
+        setattr(refund, name, value)
+    return True
+
+
+def _pause(refund: Refund) -> timedelta:
+    return PAUSES[min(refund.checks, len(PAUSES) - 1)]
+
+
+def _asked_pause(error: channel.ChannelError) -> timedelta:
+    return timedelta(seconds=error.retry_after if isinstance(error, channel.Unavailable) else 0)
+
+
+def _log(refund: Refund) -> structlog.stdlib.BoundLogger:
+    payment = refund.payment
+    log: structlog.stdlib.BoundLogger = logger.bind(
+        refund_id=str(refund.pk),
+        payment_id=str(payment.pk),
+        user_id=payment.customer.user_id,
+        plan_code=payment.plan_id,
+        amount=payment.amount,
+        currency=payment.currency,
+    )
+    return log

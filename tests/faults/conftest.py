@@ -1,0 +1,3 @@
+from tests.payments.conftest import telegram
+
+__all__ = ["telegram"]
