@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.db import connection, transaction
 
 from config.database import retried
 from payments.models import ExpiryUpTo
-
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Marks what lapsed since the last time and counts it in one statement, so that each is counted exactly once.
 EXPIRE = """
@@ -34,8 +32,7 @@ def expire_invoices(*, now: datetime) -> int:
     The moment of the last time is kept rather than an index of the open ones: a payment would have to move its
     invoice in every index of the table, only because one of them knows of the status.
     """
-    ExpiryUpTo.objects.bulk_create([ExpiryUpTo(moment=BEGINNING)], ignore_conflicts=True)
-    up_to = ExpiryUpTo.objects.select_for_update().get()
+    up_to = ExpiryUpTo.locked()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '10min'")  # after a long pause there may be many
         cursor.execute(EXPIRE, {"after": up_to.moment, "until": max(now, up_to.moment)})

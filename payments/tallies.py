@@ -1,22 +1,20 @@
 """Exact counts of payments without summing history and without a hot row on the payment's path.
 
 What happened up to `TallyUpTo.moment` is summed in `Tally`; what happened since is read from the books themselves.
-A periodic job moves the moment forward. It stays behind the clock by longer than a transaction can live under our
-time limits, so that nothing can appear before it any more.
+A periodic job moves the moment forward, never past a transaction that is still open (config.database.settled_moment),
+so that nothing can appear before it any more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from django.db import connection, transaction
 
-from config.database import database_now, retried
+from config.database import retried
 from payments.models import Tally, TallyResult, TallyUpTo
 
-LAG = timedelta(seconds=60)
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # Those that the books can tell; the others are counted in the transaction that decides them.
 RECOMPUTABLE = (TallyResult.SENT, TallyResult.SUCCESS, TallyResult.HELD)
 
@@ -97,6 +95,7 @@ def totals() -> list[Total]:
     with connection.cursor() as cursor:
         # The planner takes a third of the ledger for recent; it is the last minutes of it, at the end of an index.
         cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL jit = off")
         cursor.execute(TOTALS)
         rows = cursor.fetchall()
     return [Total(TallyResult(result), *rest) for result, *rest in rows]
@@ -106,29 +105,13 @@ def totals() -> list[Total]:
 @transaction.atomic
 def move_forward() -> datetime:
     """Sum what has become final since the last time; the totals do not change. Returns the new moment."""
-    up_to = _locked_up_to()
-    until = max(up_to.moment, database_now() - LAG)
-    _add(after=up_to.moment, until=until)
-    up_to.moment = until
-    up_to.save()
-    return until
+    return TallyUpTo.locked().advance(ADD)
 
 
 @retried
 @transaction.atomic
 def recompute() -> None:
     """Sum the whole books anew, as after rows were loaded with times of the past."""
-    up_to = _locked_up_to()
+    up_to = TallyUpTo.locked()
     Tally.objects.filter(result__in=RECOMPUTABLE).delete()
-    _add(after=BEGINNING, until=up_to.moment)
-
-
-def _locked_up_to() -> TallyUpTo:
-    TallyUpTo.objects.bulk_create([TallyUpTo(moment=BEGINNING)], ignore_conflicts=True)
-    return TallyUpTo.objects.select_for_update().get()
-
-
-def _add(*, after: datetime, until: datetime) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = '10min'")  # the first time, it may be years of payments
-        cursor.execute(ADD, {"after": after, "until": until})
+    up_to.sum_anew(ADD)

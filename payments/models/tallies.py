@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from payments.models.up_to import UpTo
+
 
 class TallyResult(models.TextChoices):
     """The `result` of `telegram_payments_total`."""
@@ -39,14 +41,8 @@ class Tally(models.Model):
         return f"{self.result} {self.plan_code} {self.currency}".strip()
 
 
-class TallyUpTo(models.Model):
-    """The one row that says up to which moment the books have been summed into tallies."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    moment = models.DateTimeField()
+class TallyUpTo(UpTo):
+    """Up to when the books have been summed into tallies."""
 
     class Meta:
         constraints = [models.CheckConstraint(name="tally_up_to_is_one_row", condition=Q(id=1))]
-
-    def __str__(self) -> str:
-        return self.moment.isoformat()

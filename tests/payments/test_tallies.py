@@ -40,10 +40,8 @@ def paid(customer, plan, *, ago: timedelta, amount=500, currency="XTR", kind=Eve
         plan=plan,
         amount=amount,
         currency=currency,
-        occurred_at=at,
         received_at=at,
-        origin=Origin.WEBHOOK,
-        **{"status": EventStatus.PROCESSED, **facts},
+        **{"status": EventStatus.PROCESSED, "origin": Origin.WEBHOOK, "occurred_at": at, **facts},
     )
 
 

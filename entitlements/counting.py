@@ -1,0 +1,26 @@
+"""How many customers have access by which plan: counted now and then, because it takes a look at all of them."""
+
+from __future__ import annotations
+
+from django.db import connection, transaction
+from django.db.models import Count
+
+from config.database import database_now, retried
+from entitlements.models import AccessCount, Entitlement
+
+
+@retried
+@transaction.atomic
+def count_access() -> None:
+    """Count anew. Repeating it changes nothing but the time, and what has changed since."""
+    now = database_now()
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE entitlements_accesscount IN SHARE ROW EXCLUSIVE MODE")  # who reads it does not wait
+        cursor.execute("SET LOCAL statement_timeout = '2min'")
+    active = Entitlement.objects.active_at(now).with_plan().order_by()
+    counts = active.values_list("code", "plan_code").annotate(customers=Count("pk"))  # type: ignore[misc]
+    AccessCount.objects.all().delete()
+    AccessCount.objects.bulk_create(
+        AccessCount(entitlement=code, plan_code=plan_code, customers=customers, counted_at=now)
+        for code, plan_code, customers in counts
+    )
