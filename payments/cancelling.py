@@ -1,0 +1,119 @@
+"""Stopping the renewals of a subscription, where that was asked for together with the refund of one of its payments.
+
+It is a job of its own beside the refund's. Telegram takes the call any number of times, so whatever is not known to
+have been done is done again, and nothing has to be read first.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from config.database import database_now, retried
+from payments import intents, subscriptions
+from payments.channels import base as channel
+from payments.channels import telegram
+from payments.models import Refund
+from payments.refunding import BATCH, LEASE, PATIENCE
+
+logger = structlog.get_logger(__name__)
+
+# Each renewal costs the buyer money: however long Telegram is away, it is asked again within the hour.
+PAUSES = (
+    timedelta(seconds=15),
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
+    timedelta(hours=1),
+)
+
+
+UNCLEAR = "Two subscriptions of this customer began alike, so it was not asked: it might have cancelled the other"
+
+
+def pursue(*, refund_id: UUID) -> None:
+    """Have Telegram stop the renewals, if that is due now. Repeating it, also at once, changes nothing. No transaction
+    may be open.
+    """
+    refund = _take(refund_id)
+    if refund is None:
+        return
+    try:
+        telegram.cancel_subscription(refund.payment.customer, first_charge=subscriptions.first_charge(refund.payment))
+    except subscriptions.Unclear:
+        _mark_refused(refund, UNCLEAR)
+    except channel.NotRenewing:
+        _mark_cancelled(refund)
+    except channel.Refused as error:
+        _mark_refused(refund, error.description or "no")
+    except channel.Unavailable as error:
+        _leave(refund, pause=timedelta(seconds=error.retry_after), detail=f"Not cancelled yet: Telegram is {error}.")
+    except channel.Unclear as error:
+        _leave(refund, pause=timedelta(), detail=f"Sent, not confirmed yet: {error}.")
+    else:
+        _mark_cancelled(refund)
+
+
+def sweep() -> int:
+    """Hand to the workers what has been due for a while: the worker died, or its job was lost. Returns how many."""
+    due = Refund.objects.to_cancel_at(database_now() - PATIENCE).order_by("cancel_next_attempt_at")
+    overdue = list(due.values_list("pk", flat=True)[:BATCH])
+    for refund_id in overdue:
+        intents.schedule_cancellation(refund_id)
+    return len(overdue)
+
+
+@retried
+@transaction.atomic
+def _take(refund_id: UUID) -> Refund | None:
+    """Lease it, if it is due and nobody else has it."""
+    now = database_now()
+    due = Refund.objects.to_cancel_at(now).filter(pk=refund_id).select_related("payment__customer")
+    refund = due.select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    if refund is None:
+        return None
+    refund.cancel_attempts += 1
+    refund.cancel_next_attempt_at = now + LEASE
+    refund.save(update_fields=["cancel_attempts", "cancel_next_attempt_at"])
+    return refund
+
+
+def _mark_cancelled(refund: Refund) -> None:
+    if _change(refund, subscription_cancelled_at=database_now(), cancel_next_attempt_at=None, cancel_detail=""):
+        _log(refund).info("subscription cancelled")
+
+
+def _mark_refused(refund: Refund, words: str) -> None:
+    if _change(
+        refund, cancel_refusal=words, cancel_refused_at=database_now(), cancel_next_attempt_at=None, cancel_detail=""
+    ):
+        _log(refund).error("subscription not cancelled", why=words)
+
+
+@retried
+@transaction.atomic
+def _leave(refund: Refund, *, pause: timedelta, detail: str) -> None:
+    """Write down how it stands and when it is tried again, with the job that does it.
+
+    :param pause: the least that Telegram asked for
+    """
+    at = database_now() + max(pause, PAUSES[min(refund.cancel_attempts, len(PAUSES)) - 1])
+    if _change(refund, cancel_next_attempt_at=at, cancel_detail=detail):
+        intents.schedule_cancellation(refund.pk, at=at)
+        _log(refund).warning("subscription not cancelled yet", detail=detail, next_attempt_at=at.isoformat())
+
+
+def _change(refund: Refund, **changes: object) -> bool:
+    """Change the refund if it is still as it was leased; a lease that ran out may be another's now."""
+    leased = Refund.objects.filter(pk=refund.pk, cancel_next_attempt_at=refund.cancel_next_attempt_at)
+    return leased.update(**changes) == 1
+
+
+def _log(refund: Refund) -> structlog.stdlib.BoundLogger:
+    log: structlog.stdlib.BoundLogger = logger.bind(
+        refund_id=str(refund.pk), payment_id=str(refund.payment_id), user_id=refund.payment.customer.user_id
+    )
+    return log
