@@ -8,13 +8,16 @@ from typing import Self
 
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Cast, Now
+from django.db.models import F, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Cast, Coalesce, Left, Mod, Now, Upper
+from django.db.models.lookups import Exact
 
 from entitlements.periods import Access
 
-ENTITLEMENT_CODE = re.compile(r"^[a-z0-9_]{1,50}$")
+LONGEST_CODE = 50  # characters
+ENTITLEMENT_CODE = re.compile(rf"^[a-z0-9_]{{1,{LONGEST_CODE}}}$")
 
 
 class UserIdOrigin(models.TextChoices):
@@ -24,10 +27,30 @@ class UserIdOrigin(models.TextChoices):
     HOST = "host", "assigned by the host"
 
 
+MOST_NAMED = 1_000  # customers that are found by one name
+SAMPLED = 100  # one customer in so many stands for all where there are too many to count
+LONGEST_NAME_KEY = 64  # characters; an index has no room for a name of any length
+
+
+def _as_key(name: str | models.Value) -> Upper:
+    """A name as it is compared with others."""
+    return Upper(Left(name, LONGEST_NAME_KEY))
+
+
 class CustomerQuerySet(models.QuerySet["Customer"]):
     def locked(self) -> Self:
         """Lock the customers, which is the first lock of every operation on them: customer → payment → entitlement."""
         return self.order_by("pk").select_for_update(no_key=True)
+
+    def named(self, name: str) -> Self:
+        """Those with this Telegram name or @username, capitals or not; found by the two indexes on them."""
+        wanted = _as_key(models.Value(name.strip().removeprefix("@"), models.TextField()))
+        keys = self.alias(name_key=_as_key("display_name"), username_key=_as_key("username"))
+        return keys.filter(Q(name_key=wanted) | Q(username_key=wanted))
+
+    def newest_named(self, name: str) -> Self:
+        """The newest of them, if they are more than MOST_NAMED."""
+        return self.named(name).order_by("-pk")[:MOST_NAMED]
 
 
 class Customer(models.Model):
@@ -55,6 +78,15 @@ class Customer(models.Model):
                     user_id=Cast(F("telegram_user_id"), models.CharField(max_length=255)),
                     telegram_user_id__isnull=False,
                 ),
+            ),
+        ]
+        indexes = [
+            models.Index(_as_key("display_name"), name="customer_by_display_name"),
+            models.Index(_as_key("username"), name="customer_by_username"),
+            models.Index(name="customer_blocked", fields=["id"], condition=Q(blocked_at__isnull=False)),
+            models.Index(name="customer_by_day", fields=["created_at"]),
+            models.Index(
+                name="customer_sampled_by_day", fields=["created_at"], condition=Q(Exact(Mod("id", SAMPLED), 0))
             ),
         ]
 
@@ -124,6 +156,22 @@ class EntitlementQuerySet(models.QuerySet["Entitlement"]):
     def active_at(self, now: datetime | Now) -> Self:
         return self.filter(Q(active_until__isnull=True) | Q(active_until__gt=now))
 
+    def with_plan(self) -> Self:
+        """Each with `plan_code`, that of the surviving grant that reaches furthest (entitlements.periods.furthest).
+
+        That is the first one for life, or else the last one that moved the end: a period, or the fixed end it has.
+        """
+        grants = Grant.objects.filter(customer=OuterRef("customer"), entitlement=OuterRef("code"), revoked_at=None)
+        for_life = grants.filter(duration=None, ends_at=None).order_by("granted_at", "pk")
+        for_a_time = grants.filter(Q(duration__isnull=False) | Q(ends_at=OuterRef("active_until")))
+        return self.annotate(
+            plan_code=Coalesce(
+                Subquery(for_life.values("plan_code")[:1]),
+                Subquery(for_a_time.order_by("-granted_at", "-pk").values("plan_code")[:1]),
+                Value(""),
+            )
+        )
+
 
 class Entitlement(models.Model):
     """What a customer's grants of one code amount to: a cache of their fold, moved in the same transaction."""
@@ -149,6 +197,23 @@ class Entitlement(models.Model):
     @property
     def access(self) -> Access:
         return Access(ends_at=self.active_until)
+
+
+class AccessCount(models.Model):
+    """How many customers had one entitlement by one plan when they were last counted (entitlements.counting)."""
+
+    entitlement = models.CharField(max_length=50)
+    plan_code = models.CharField(max_length=50, blank=True, default="", help_text="Empty: given without a plan.")
+    customers = models.BigIntegerField()
+    counted_at = models.DateTimeField()
+
+    objects: models.Manager[AccessCount] = models.Manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="access_counted_once", fields=["entitlement", "plan_code"])]
+
+    def __str__(self) -> str:
+        return f"{self.entitlement} by {self.plan_code or 'hand'}"
 
 
 class Scope(models.TextChoices):
@@ -217,3 +282,41 @@ class RateLimit(models.Model):
 
     def __str__(self) -> str:
         return self.subject
+
+
+class AuditEntry(models.Model):
+    """One decision of one person: who, when, what, about which row, why, and what was different afterwards."""
+
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    staff = models.CharField(max_length=50, help_text="Like staff:<id>.")
+    name = models.CharField(max_length=150, help_text="The account's name at the time.")
+    what = models.CharField(max_length=100)
+    subject_type = models.CharField(max_length=100, help_text="Like payments.hold.")
+    subject_id = models.CharField(max_length=100)
+    customer = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+    reason = models.TextField()
+    before = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    after = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+
+    objects: models.Manager[AuditEntry] = models.Manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        default_permissions = ("view",)  # there is no permission to do what the trigger refuses
+        constraints = [
+            models.CheckConstraint(name="audit_says_why", condition=~Q(reason__regex=r"^\s*$")),
+            models.CheckConstraint(name="audit_says_who", condition=Q(staff__startswith="staff:")),
+        ]
+        indexes = [
+            models.Index(name="audit_by_subject", fields=["subject_type", "subject_id"]),
+            models.Index(name="audit_by_customer", fields=["customer", "at"], condition=Q(customer__isnull=False)),
+            models.Index(name="audit_by_day", fields=["at"]),
+            models.Index(name="audit_by_staff", fields=["staff", "at"]),
+            models.Index(name="audit_by_name", fields=["name"]),
+        ]
+        triggers = [pgtrigger.Protect(name="audit_is_append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.what}"

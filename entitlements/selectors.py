@@ -126,6 +126,39 @@ def entitlements_of(customer: Customer) -> list[Held]:
     return holdings(customer.user_id).entitlements
 
 
+# --- What would be left ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What an entitlement would lose at the moment `now`: it ends as in `after` instead of as in `before`."""
+
+    code: str
+    now: datetime
+    before: Access
+    after: Access
+
+
+def losses(customer: Customer, source: str, *, gone: Collection[str] = ()) -> list[Loss]:
+    """What taking back all that one source gave would cost the customer now; nothing that he no longer has.
+
+    :param gone: sources that will have been taken back before
+    """
+    known = holdings(customer.user_id)
+    found = []
+    for held in known.entitlements:
+        before = _without(held, gone, known.now)
+        after = _without(held, {*gone, source}, known.now)
+        if before != after and before.active_at(known.now):
+            found.append(Loss(held.code, known.now, before, after))
+    return found
+
+
+def _without(held: Held, gone: Collection[str], now: datetime) -> Access:
+    left = (each._replace(revoked_at=now) if each.source in gone else each for each in held.sources)
+    return fold(left)[-1].access
+
+
 # --- Many customers at once -----------------------------------------------------------------------------------------
 
 
@@ -187,11 +220,16 @@ class Explanation:
 
 def explain(user_id: str, code: str) -> Explanation:
     """What gave and took the entitlement, oldest first, and what each changed."""
+    return explain_all(user_id).get(code) or Explanation(None, False, [])
+
+
+def explain_all(user_id: str) -> dict[str, Explanation]:
+    """The same of every entitlement the user has or had, by code, by one query."""
     held_by_user = holdings(user_id)
-    for held in held_by_user.entitlements:
-        if held.code == code:
-            return Explanation(held.access, held.access.active_at(held_by_user.now), _reasons(held.sources))
-    return Explanation(None, False, [])
+    return {
+        held.code: Explanation(held.access, held.access.active_at(held_by_user.now), _reasons(held.sources))
+        for held in held_by_user.entitlements
+    }
 
 
 def _reasons(sources: list[Source]) -> list[Reason]:

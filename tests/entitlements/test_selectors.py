@@ -12,7 +12,7 @@ from hypothesis.extra.django import TestCase
 from config.api.formats import rfc3339, rfc3339_or_null
 from entitlements.models import Customer, Entitlement, Grant
 from entitlements.periods import fold
-from entitlements.selectors import check_many, entitlements_of, explain, has_access, holdings
+from entitlements.selectors import check_many, entitlements_of, explain, has_access, holdings, losses
 from entitlements.services import grant, revoke
 from tests.factories import CustomerFactory
 
@@ -205,3 +205,24 @@ class TestAgainstThePlainMeaning(TestCase):
             explained = explain("alice", code)
             assert explained.access == expected
             assert explained.reasons[-1].access.active_at(datetime.now(UTC)) == explained.active
+
+    @settings(max_examples=40, deadline=None)
+    @given(some_grants, st.data())
+    def test_what_a_source_would_cost_is_what_taking_it_back_costs(self, given_to_alice, data):
+        alice = Customer.objects.create(user_id="alice", user_id_origin="host")
+        for number, (code, day, terms, revoked) in enumerate(given_to_alice):
+            one = gives(alice, code, days_ago=-day, source=f"staff:{number}", **terms)
+            if revoked:
+                revoke(grant=one, reason="refunded", now=datetime.now(UTC))
+        before = {each.code: each.access for each in entitlements_of(alice)}
+        source = data.draw(st.sampled_from([f"staff:{number}" for number in range(len(given_to_alice) + 1)]))
+
+        told = {loss.code: (loss.before, loss.after) for loss in losses(alice, source)}
+
+        for one in Grant.objects.filter(source=source, revoked_at=None):
+            revoke(grant=one, reason="refunded", now=datetime.now(UTC))
+        assert told == {
+            each.code: (before[each.code], each.access)
+            for each in entitlements_of(alice)
+            if each.access != before[each.code] and before[each.code].active_at(datetime.now(UTC))
+        }
