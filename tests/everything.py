@@ -1,0 +1,65 @@
+"""Books in which there is one of everything."""
+
+from django.contrib.auth.models import User
+
+from config.database import database_now
+from entitlements import audit
+from entitlements.models import AccessCount, ApiClient, Customer, Entitlement, Grant, IdempotencyKey, RateLimit, Scope
+from payments import revenue, tallies
+from payments.expiry import expire_invoices
+from payments.models import (
+    CheckoutDecision,
+    EarlyRefund,
+    EventStatus,
+    Hold,
+    HoldReason,
+    Invoice,
+    MirrorCursor,
+    Notice,
+    NoticeKind,
+    Plan,
+    ProviderRecord,
+    Refund,
+    RefundTally,
+    RevenueDay,
+    StarTransaction,
+    TallyResult,
+)
+from telegram_bot.models import IncomingUpdate, UpdateStatus
+from tests.payments.test_tallies import NO_TIME, paid
+
+
+def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> None:
+    """A row in each of our tables, some of them with markup where a stranger may write."""
+    now = database_now()
+    event = paid(alice, gold, ago=NO_TIME, status=EventStatus.HELD, invoice=invoice)
+    ProviderRecord.objects.create(event=event, body=b'{"name": "<script>alert(1)</script>\xff"}')
+    Hold.objects.create(event=event, reason=HoldReason.BOUGHT_TWICE)
+    Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_HELD)
+    CheckoutDecision.objects.create(query_id="q", invoice=invoice, payer_telegram_id=1, ok=True)
+    EarlyRefund.objects.create(
+        event_id="early", event_type="telegram_stars.refunded_payment", customer=alice, occurred_at=now, body=b"{}",
+        origin="webhook",
+    )  # fmt: skip
+    Grant.objects.create(customer=alice, entitlement="gold", source="staff:1", granted_at=now)
+    Entitlement.objects.create(customer=alice, code="gold", latest_grant_at=now)
+    AccessCount.objects.create(entitlement="gold", customers=1, counted_at=now)
+    ApiClient.objects.create(name="shop", prefix="abcd1234", secret_hash=b"\xca" * 32, scopes=[Scope.PAYMENTS_READ])
+    IdempotencyKey.objects.create(caller="a", path="/b", key="c", body_digest=b"d" * 32)
+    RateLimit.objects.create(subject="a")
+    IncomingUpdate.objects.create(
+        bot_id=1, update_id=7, digest=b"1" * 32, kind="message", body=b"{}", status=UpdateStatus.DEAD
+    )
+    tallies.count(TallyResult.FAILED, plan_code="gold_1m")
+    tallies.move_forward()
+    revenue.fold_revenue()
+    RevenueDay.objects.create(day=now.date(), currency="XTR", payment_method="telegram_stars")
+    expire_invoices(now=now)
+    Refund.objects.create(payment=event, reason="<script>alert(1)</script>", requested_by="staff:1")
+    RefundTally.objects.create(result="confirmed", source="webhook", count=1)
+    StarTransaction.objects.create(
+        transaction_id="<script>alert(1)</script>", direction="out", amount=1, date=now, raw=b"{}"
+    )
+    MirrorCursor.objects.create(length=1)
+    auditor = User.objects.create_user("<script>alert(1)</script>")
+    audit.record(staff=auditor, what="looked", subject=event, reason="<script>alert(1)</script>")
