@@ -1,6 +1,8 @@
 """`make bench`: measure this project beside its opponents, on one PostgreSQL, in one run."""
 
 import argparse
+import itertools
+import json
 import os
 import platform
 import signal
@@ -14,14 +16,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.cluster import running_cluster
+from benchmarks.cluster import Cluster, running_cluster
+from benchmarks.pages import Books, Pages
 from benchmarks.processes import Process, free_port
-from benchmarks.report import UNITS, Sample, Samples, print_report, write_report
+from benchmarks.report import UNITS, Sample, Samples, print_report, report_of
 from benchmarks.sides import PTB, FastAPI, PaymentSide, PgBench, Side, Surroundings
 from benchmarks.starledger import Reader, Starledger, Textbook, use_production_settings
 
 RESULTS = Path(__file__).parent / "results.json"
 SIZES = (10_000, 1_000_000)
+PAYMENTS = (100_000, 5_000_000)  # in the books whose pages are opened
 STEADY_RATE = 200  # pre-checkouts per second, and payments beside them
 
 
@@ -30,11 +34,12 @@ class Options:
     rounds: int
     seconds: float
     sizes: Sequence[int]
+    payments: tuple[int, int]
     only: str | None
     results: Path | None
 
     def wants(self, measure: str) -> bool:
-        return self.only in {None, measure, "size"}
+        return self.only in {None, measure} or (self.only == "size" and measure != "pages")
 
     @property
     def with_peers(self) -> bool:
@@ -59,15 +64,15 @@ class Bench:
     def run(self) -> None:
         # Reads come first: payments give some customers longer histories than others.
         if self.options.wants("reads"):
-            for _ in self._rounds("reads"):
+            for _ in self.rounds("reads"):
                 for reader in self.readers:
                     self._read(reader)
         if self.options.wants("precheckout"):
-            for _ in self._rounds("pre-checkouts"):
+            for _ in self.rounds("pre-checkouts"):
                 for side in self.ours:
                     self._check_out(side)
         if self.options.wants("payments"):
-            for _ in self._rounds("payments"):
+            for _ in self.rounds("payments"):
                 for payer in self.payers:
                     with self.alone(payer):
                         rate = payer.record_payments(seconds=self.options.seconds)
@@ -87,7 +92,7 @@ class Bench:
             milliseconds = outcome.percentile("checkout", percent) * 1000
             self._note(f"pre-checkout p{percent}", "ms", side, milliseconds)
 
-    def _rounds(self, what: str) -> Iterator[int]:
+    def rounds(self, what: str) -> Iterator[int]:
         for number in range(1, self.options.rounds + 1):
             self.calibration.append(calibrate())
             say(f"{what}: round {number} of {self.options.rounds}")
@@ -148,6 +153,22 @@ def take_part(bench: Bench, around: Surroundings, stack: ExitStack) -> None:
             list(pool.map(prepare, sides))
 
 
+def open_pages(bench: Bench, cluster: Cluster) -> Pages:
+    """Fill books with few payments and with many, and open each page of their admin, in turn."""
+    few, many = (Books(cluster, payments=payments) for payments in bench.options.payments)
+    for progress in itertools.chain(few.fill(), many.fill(beginning_with=few)):
+        say(f"books: {progress.strip()}")
+    with ExitStack() as stack:
+        for books in (few, many):
+            stack.callback(books.end)
+            books.open()
+        for _ in bench.rounds("pages"):
+            for page in few.times:
+                few.visit(page)
+                many.visit(page)
+    return Pages(few, many)
+
+
 def prepare(side: Side) -> None:
     started = time.monotonic()
     side.prepare()
@@ -159,13 +180,17 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of load in each round")
     parser.add_argument("--quick", action="store_true", help="one short round with few customers, to see that it works")
-    parser.add_argument("--only", choices=["payments", "precheckout", "reads", "size"], help="size: ours alone")
+    parser.add_argument(
+        "--only", choices=["payments", "precheckout", "reads", "pages", "size"], help="size: ours alone"
+    )
     parser.add_argument("--results", type=Path, help="where to write the JSON (a whole run: benchmarks/results.json)")
     given = parser.parse_args(arguments)
     if given.quick:
-        return Options(rounds=1, seconds=1, sizes=(1_000,), only=given.only, results=given.results)
+        return Options(1, 1, sizes=(1_000,), payments=(2_000, 3_000), only=given.only, results=given.results)
     results = given.results or (None if given.only else RESULTS)
-    return Options(rounds=given.rounds, seconds=given.seconds, sizes=SIZES, only=given.only, results=results)
+    return Options(
+        rounds=given.rounds, seconds=given.seconds, sizes=SIZES, payments=PAYMENTS, only=given.only, results=results
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -177,14 +202,9 @@ def main(arguments: Sequence[str]) -> None:
     with ExitStack() as stack:
         cluster = stack.enter_context(running_cluster())
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="starledger-bench-")))
-        bot_api_port = free_port()
-        command = [sys.executable, "-m", "benchmarks.telegram", str(bot_api_port)]
-        bot_api = Process("Bot API", command, environment=os.environ, log=logs / "bot_api.log")
-        stack.callback(bot_api.end)
-        bot_api.wait_for(bot_api_port)
-        take_part(bench, Surroundings(cluster, logs, bot_api_port), stack)
-        bench.run()
-        memory = bench.peak_memory()
+        pages = open_pages(bench, cluster) if options.wants("pages") else None
+        if options.only != "pages":
+            run_sides(bench, cluster, logs, stack)
         about = {
             "started_at": f"{started:%Y-%m-%dT%H:%M:%SZ}",
             "took_seconds": round((datetime.now(UTC) - started).total_seconds()),
@@ -194,9 +214,26 @@ def main(arguments: Sequence[str]) -> None:
             "python": platform.python_version(),
             "postgresql": cluster.version(),
         }
-    print_report(bench.samples, memory=memory, calibration=bench.calibration)
+        memory = bench.peak_memory()
+    if bench.samples.sizes():
+        print_report(bench.samples, memory=memory, calibration=bench.calibration)
+    if pages:
+        pages.print()
     if options.results:
-        write_report(options.results, bench.samples, about=about, memory=memory, calibration=bench.calibration)
+        report = report_of(bench.samples, about=about, memory=memory, calibration=bench.calibration)
+        report["pages"] = pages.rows() if pages else []
+        options.results.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def run_sides(bench: Bench, cluster: Cluster, logs: Path, stack: ExitStack) -> None:
+    """Start all that takes part, and measure one after the other."""
+    bot_api_port = free_port()
+    command = [sys.executable, "-m", "benchmarks.telegram", str(bot_api_port)]
+    bot_api = Process("Bot API", command, environment=os.environ, log=logs / "bot_api.log")
+    stack.callback(bot_api.end)
+    bot_api.wait_for(bot_api_port)
+    take_part(bench, Surroundings(cluster, logs, bot_api_port), stack)
+    bench.run()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -89,9 +87,9 @@ class Samples:
                     found.append(Goal(f"{measure}: starledger / {opponent} {at}", ratio, at_least=bound))
             if p99 := self.values("pre-checkout p99", "starledger", customers):
                 found.append(Goal(f"pre-checkout p99 in ms {at}", median(p99), at_most=50.0))
-        small, large = self.sizes()[0], self.sizes()[-1]
-        if small != large:
+        if len(sizes := self.sizes()) > 1:
             for measure in ("payments", "me/entitlements", "entitlements/check"):
+                small, large = sizes[0], sizes[-1]
                 ratio = self._ratio(measure, ("starledger", small), ("starledger", large))
                 if ratio is not None:
                     found.append(Goal(f"cost of {measure} at {large:,} / {small:,} customers", ratio, at_most=1.2))
@@ -122,19 +120,14 @@ def print_report(samples: Samples, *, memory: Mapping[str, list[int]], calibrati
         print(goal)
 
 
-def write_report(
-    path: Path,
-    samples: Samples,
-    *,
-    about: Mapping[str, Any],
-    memory: Mapping[str, list[int]],
-    calibration: list[float],
-) -> None:
-    report = {
+def report_of(
+    samples: Samples, *, about: Mapping[str, Any], memory: Mapping[str, list[int]], calibration: list[float]
+) -> dict[str, Any]:
+    """All that was found, for JSON."""
+    return {
         "about": about,
         "goals": [{**asdict(goal), "met": goal.met} for goal in samples.goals()],
         "measures": list(samples.rows()),
         "peak_memory_kib": memory,
         "calibration_seconds": calibration,
     }
-    path.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,11 +1,8 @@
 """The report compares like with like: the rounds of one size with each other."""
 
-import json
-from pathlib import Path
-
 import pytest
 
-from benchmarks.report import Goal, Sample, Samples, write_report
+from benchmarks.report import Goal, Sample, Samples, report_of
 
 
 @pytest.fixture
@@ -41,12 +38,9 @@ class TestGoals:
 
 
 class TestTheJSON:
-    def test_holds_every_round_with_its_median_and_spread(self, samples: Samples, tmp_path: Path) -> None:
-        path = tmp_path / "results.json"
+    def test_holds_every_round_with_its_median_and_spread(self, samples: Samples) -> None:
+        report = report_of(samples, about={"rounds": 3}, memory={"web": [1024]}, calibration=[0.1])
 
-        write_report(path, samples, about={"rounds": 3}, memory={"web": [1024]}, calibration=[0.1])
-
-        report = json.loads(path.read_text())
         assert report["measures"][0] == {
             "measure": "payments",
             "unit": "per_second",

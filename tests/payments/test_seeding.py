@@ -1,0 +1,108 @@
+"""`seed_demo`: books to look at, which are sound."""
+
+from datetime import date
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import Count, F
+
+from entitlements.models import AccessCount, AuditEntry, Customer, Grant
+from payments import seeding
+from payments.invariants import differences
+from payments.models import Hold, Notice, PaymentEvent, RevenueDay
+from payments.revenue import Group, revenue
+from tests.factories import PlanFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def shop(settings):
+    settings.DEBUG = True
+    PlanFactory()
+    PlanFactory(code="gold_life", duration_days=None, position=1)
+    PlanFactory(code="silver_3m", entitlement="silver", duration_days=90, position=2)
+    PlanFactory(code="day_pass", entitlement="archive", duration_days=1, when_active="extend", position=3)
+
+
+def seeded(*arguments: str) -> str:
+    out = StringIO()
+    call_command("seed_demo", *arguments, stdout=out)
+    return out.getvalue()
+
+
+class TestSeedDemo:
+    def test_writes_as_many_payments_as_it_is_told_and_sound_books(self, shop, monkeypatch):
+        monkeypatch.setattr(seeding, "BUYERS_AT_ONCE", 500)
+
+        said = seeded("--payments", "3000")
+
+        assert PaymentEvent.objects.payments().count() == 3000
+        assert list(differences()) == []
+        assert "3,000 of 3,000 payments" in said
+        assert len(said.splitlines()) > 2
+
+    def test_tells_a_story_that_could_be_true(self, shop):
+        seeded("--payments", "3000")
+
+        ever = {"first_day": date(1970, 1, 1), "last_day": date(9999, 1, 1)}
+        assert {row.by[Group.CURRENCY] for row in revenue(**ever)} == {"XTR", "GBP"}
+        assert len({row.by[Group.PLAN_CODE] for row in revenue(**ever, group_by=[Group.PLAN_CODE])}) == 4
+        assert len({row.by[Group.DAY] for row in revenue(**ever, group_by=[Group.DAY])}) > 300
+        assert 50 < PaymentEvent.objects.refunds().count() < 250
+        assert Hold.objects.exists()
+        assert Grant.objects.exclude(revoked_at=None).exists()
+        assert 500 < Customer.objects.count() < 3000
+        assert RevenueDay.objects.exists()
+        assert AccessCount.objects.exists()
+        assert not PaymentEvent.objects.filter(received_at__lt=F("customer__created_at")).exists()
+
+    def test_leaves_no_access_to_those_who_got_all_their_money_back(self, shop, monkeypatch):
+        monkeypatch.setattr(seeding, "HELD_BELOW", 0)
+        monkeypatch.setattr(seeding, "REFUNDED_BELOW", 1)
+
+        seeded("--payments", "300")
+
+        purchases = Grant.objects.values("customer", "entitlement").annotate(count=Count("id"))
+        assert purchases.filter(count__gt=1).exists()
+        assert not Grant.objects.filter(revoked_at=None).exists()
+        assert list(differences()) == []
+
+    def test_keeps_what_staff_decided_in_the_audit(self, shop, monkeypatch):
+        monkeypatch.setattr(seeding, "HELD_BELOW", 0.5)
+
+        seeded("--payments", "100")
+
+        decided = Hold.objects.filter(resolved_by="staff:demo").count()
+        assert AuditEntry.objects.count() == decided > 0
+        assert list(differences()) == []
+
+    def test_owes_nobody_a_message(self, shop):
+        seeded("--payments", "100")
+
+        assert not Notice.objects.owed().exists()
+
+    def test_adds_as_many_again_when_repeated(self, shop):
+        seeded("--payments", "200")
+        seeded("--payments", "100")
+
+        assert PaymentEvent.objects.payments().count() == 300
+        assert list(differences()) == []
+
+    def test_refuses_to_touch_a_real_ledger(self, shop, settings):
+        settings.DEBUG = False
+
+        with pytest.raises(CommandError, match="DEBUG=true"):
+            seeded()
+
+    @pytest.mark.parametrize("count", ["0", "-1"])
+    def test_refuses_to_write_nothing(self, shop, count):
+        with pytest.raises(CommandError, match="1 or more"):
+            seeded("--payments", count)
+
+    def test_asks_for_a_catalogue(self, db, settings):
+        settings.DEBUG = True
+
+        with pytest.raises(CommandError, match="load_catalog"):
+            seeded()
