@@ -1,6 +1,14 @@
 """The configuration as an app: what the house counts and watches, and the commands that run it."""
 
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.contrib.admin.apps import AdminConfig
+from django.db.models.signals import post_migrate
+
+
+class StaffAdminConfig(AdminConfig):
+    default_site = "config.sign_in.StaffSite"
 
 
 class ConfigConfig(AppConfig):
@@ -8,7 +16,15 @@ class ConfigConfig(AppConfig):
     label = "starledger_config"
 
     def ready(self) -> None:
-        from config import health, jobs, metrics
+        from config import adopted, confirmation, health, jobs, metrics  # noqa: F401 - adopted registers pages
 
         metrics.read_from_the_books(jobs.Queue())
         health.watch_backlog("jobs", jobs.oldest_seconds)
+        last_to_migrate = list(apps.get_app_configs())[-1]  # when every permission is there
+        post_migrate.connect(renew_roles, sender=last_to_migrate)
+
+
+def renew_roles(**_: Any) -> None:
+    from config import staff
+
+    staff.renew_roles()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import functools
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
@@ -16,14 +17,24 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """One more write for a statement, by whoever calls it: SQL that selects `FROM` the part the statement names."""
+    """One more write for a statement, by whoever calls it.
+
+    Its SQL selects `FROM effect`, whose column `beside` holds the values as JSON: without the effect it writes nothing.
+    """
 
     sql: str
-    params: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
+def base64(content: bytes) -> str:
+    """Bytes as a text that JSON can carry; `decode(…, 'base64')` in SQL reads it."""
+    return binascii.b2a_base64(content, newline=False).decode()
 
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+LAG = timedelta(seconds=60)
 
 SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
 TRIES = 4
@@ -35,6 +46,29 @@ def database_now() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         (now,) = cursor.fetchone()
     return now  # type: ignore[no-any-return]
+
+
+# The clock is read before the transactions are, and of those each has its own start behind it already. What other
+# roles do is hidden from a role without pg_read_all_stats; for them the lag alone has to suffice.
+SETTLED = """
+    SELECT least(statement_timestamp(), min(xact_start)) - make_interval(secs => %s)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
+def settled_moment() -> datetime:
+    """A moment that nothing can be recorded before any more, for rows that carry a time of their own transaction.
+
+    The order of times is not the order of commits: a row becomes visible only when its transaction ends. So this
+    stays behind the start of the oldest open transaction, and behind the clock by longer than a transaction can live
+    under our time limits.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else the activity is that of its first reading
+        cursor.execute(SETTLED, [LAG.total_seconds()])
+        (moment,) = cursor.fetchone()
+    return moment  # type: ignore[no-any-return]
 
 
 def retried(operation: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -65,9 +99,15 @@ def retried(operation: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     return wrapper
 
 
-def violates(error: IntegrityError, constraint: str) -> bool:
-    """Whether it is this rule of the database that was violated."""
-    return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.constraint_name == constraint
+def violates(error: IntegrityError, *constraints: str) -> bool:
+    """Whether it is one of these rules of the database that was violated."""
+    return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.constraint_name in constraints
+
+
+def release_connection() -> None:
+    """Give this thread's connection back to the pool before the request is over, unless a transaction is open."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def is_broken() -> bool:

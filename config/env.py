@@ -1,6 +1,7 @@
 """The environment, read in one place: `.env` of the checkout first, the process's own variables above it."""
 
 import os
+import re
 from pathlib import Path
 
 import environ
@@ -16,6 +17,21 @@ def read_env_file() -> None:
     name = os.environ.get("ENV_FILE", str(BASE_DIR / ".env"))
     if name and Path(name).is_file():
         environ.Env.read_env(name)
+
+
+def amounts(name: str) -> dict[str, int]:
+    """A variable like `XTR=5000,GBP=20000`: an amount in the smallest unit for each currency; nothing when unset.
+
+    :raises ImproperlyConfigured: naming the variable and what is wrong there
+    """
+    found: dict[str, int] = {}
+    for part in env.list(name, default=[]):
+        currency, _, amount = part.strip().partition("=")
+        if not re.fullmatch("[A-Z]{3}", currency) or not re.fullmatch("[0-9]{1,18}", amount) or currency in found:
+            message = f"{name} holds “{part}”: it must look like XTR=5000,GBP=20000, each currency once."
+            raise ImproperlyConfigured(message)
+        found[currency] = int(amount)
+    return found
 
 
 def required(name: str, *, why: str) -> str:

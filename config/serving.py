@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -55,4 +56,5 @@ def load_application() -> Any:
     end_with_parent(signal.SIGTERM)
     from config.wsgi import application
 
+    gc.freeze()  # what is loaded stays, and need not be looked through again and again
     return application

@@ -6,9 +6,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.utils.translation import gettext_lazy as _
 
-from config.env import BASE_DIR, env, read_env_file, required
+from config.env import BASE_DIR, amounts, env, read_env_file, required
+from config.navigation import NAVIGATION
 
 read_env_file()
 
@@ -32,7 +34,9 @@ if not SECURE and not LOOPBACK:
     raise ImproperlyConfigured(message)
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "config.apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -44,6 +48,8 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "pgtrigger",
     "procrastinate.contrib.django",
     "django_prometheus",
@@ -53,16 +59,17 @@ INSTALLED_APPS = [
     "telegram_bot.apps.TelegramBotConfig",
 ]
 
+# Around Django's handler, so that nothing can come between a payment and its recording.
+WSGI_MIDDLEWARE = ["telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
-    # First of all, so that nothing can come between a payment and its recording.
-    "telegram_bot.middleware.WebhookFirst",
     "config.logging.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "config.csp.ScopedCSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -139,6 +146,8 @@ TELEGRAM_IP_ALLOWLIST = env.list("TELEGRAM_IP_ALLOWLIST", default=[])
 # --- Payments -----------------------------------------------------------------------------------------------------
 
 INVOICE_LIFETIME = timedelta(hours=1)
+# Refunds by staff of more than that, in the currency's smallest unit, need a second person.
+REFUND_APPROVAL_ABOVE = amounts("REFUND_APPROVAL_ABOVE")
 # Telegram's side of the payment channels, named by path so that payments need not import telegram_bot.
 PAYMENTS_TELEGRAM_GATEWAY = "telegram_bot.gateway.gateway"
 
@@ -209,6 +218,7 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = True  # the few static files are served from their packages; nothing has to be collected
 
+SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())  # a day's work; money asks again, see config.confirmation
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = False  # Telegram counts a redirect as a failure; the proxy redirects people.
@@ -230,10 +240,43 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 
+# --- Admin --------------------------------------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "Starledger",
+    "SITE_HEADER": "Starledger",
+    "SITE_SYMBOL": "star",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("starledger/favicon.svg")}
+    ],
+    "SHOW_HISTORY": True,
+    "DASHBOARD_CALLBACK": "config.attention.first_page",
+    "STYLES": [lambda request: static("starledger/admin.css")],
+    "SCRIPTS": [lambda request: static("starledger/times.js")],
+    "SIDEBAR": {"navigation": NAVIGATION},
+}
+# What the theme needs beyond the policy above: it computes scripts from attributes, and styles single elements.
+ADMIN_CONTENT_SECURITY_POLICY = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
+# Who knows part of a payment's story, each `(payment) -> entries`; of a customer's; and what waits for a person.
+TIMELINE_SOURCES = ["telegram_bot.timeline.tell", "payments.timeline.tell"]
+CUSTOMER_HISTORY_SOURCES = ["payments.timeline.tell_of_customer", "entitlements.timeline.tell_of_customer"]
+FIRST_PAGE_SECTIONS = ["payments.revenue_pages.summary"]  # each `(request) -> HTML`, empty for whom it is not
+ATTENTION_SOURCES = [
+    "payments.attention.held_payments",
+    "payments.attention.refunds_to_approve",
+    "telegram_bot.attention.dead_letters",
+    "payments.attention.oldest_unsent_notice",
+]
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
 ]
+
+STAFF_SECOND_FACTOR = not DEBUG
+OTP_TOTP_ISSUER = "Starledger"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 
 # --- What operators see -------------------------------------------------------------------------------------------
 

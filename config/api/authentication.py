@@ -89,6 +89,7 @@ class Program:
     """A program that holds an API key."""
 
     client_id: int
+    prefix: str
     scopes: frozenset[str]
     requests_per_minute: int | None
 
@@ -160,7 +161,7 @@ def _program_with(key: str) -> Program | None:
     if unnoted:
         # At most once a minute, so that reading does not become writing.
         ApiClient.objects.filter(pk=client_id).update(last_used_at=Now())
-    return Program(client_id, frozenset(scopes), requests_per_minute)
+    return Program(client_id, prefix, frozenset(scopes), requests_per_minute)
 
 
 def _hash(secret: str) -> bytes:

@@ -19,5 +19,5 @@ def rfc3339_or_null(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
-def json_response(document: Mapping[str, Any]) -> HttpResponse:
-    return HttpResponse(encode(document), content_type="application/json")
+def json_response(document: Mapping[str, Any], *, status: int = 200) -> HttpResponse:
+    return HttpResponse(encode(document), status=status, content_type="application/json")

@@ -70,11 +70,11 @@ class Once:
             other_body = kept is not None and bytes(kept.body_digest) != self.digest
             raise Problem(Code.IDEMPOTENCY_CONFLICT if other_body else Code.IDEMPOTENCY_IN_PROGRESS)
 
-    def keep(self, answer: dict[str, Any]) -> HttpResponse:
-        """Answer 200, and answer so again."""
+    def keep(self, answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        """Answer with a status of 2xx, and answer so again."""
         if self.claim is not None:
-            _claimed(self.claim).update(status=200, answer=answer)
-        return json_response(answer)
+            _claimed(self.claim).update(status=status, answer=answer)
+        return json_response(answer, status=status)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -115,7 +115,7 @@ def _kept(caller: str, path: str, key: str) -> IdempotencyKey | None:
 
 
 def _replay(kept: IdempotencyKey) -> HttpResponse:
-    response = json_response(kept.answer or {})
+    response = json_response(kept.answer or {}, status=kept.status or 200)
     response["Idempotency-Replayed"] = "true"
     return response
 

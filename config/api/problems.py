@@ -14,6 +14,7 @@ from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooB
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 
 from config.api.ratelimit import RateLimited
@@ -37,6 +38,8 @@ class Code(Enum):
     NOT_FOUND = "not_found", 404, "There is nothing here"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "This address does not know the method"
     ALREADY_ACTIVE = "already_active", 409, "The customer has this already"
+    ALREADY_REFUNDED = "already_refunded", 409, "The payment has been given back"
+    REFUND_PENDING = "refund_pending", 409, "A refund of the payment is under way"
     CHAT_UNAVAILABLE = "chat_unavailable", 409, "The bot may not write to the customer: ask for a link"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict", 409, "The key was used with another body"
     IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress", 409, "The first request with this key is still at work"
@@ -44,6 +47,7 @@ class Code(Enum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "The body is not of type application/json"
     UNKNOWN_PLAN = "unknown_plan", 422, "No such plan is on sale"
     CURRENCY_NOT_OFFERED = "currency_not_offered", 422, "The plan has no price in this currency and method"
+    NOT_REFUNDABLE = "not_refundable", 422, "The payment cannot be given back by a call"
     INVALID = "invalid", 422, "Some fields are not valid"
     RATE_LIMITED = "rate_limited", 429, "Too many attempts"
     INTERNAL = "internal", 500, "Something went wrong here"
@@ -180,6 +184,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     return Problem(Code.FORBIDDEN).response() if is_api(request) else defaults.permission_denied(request, exception)
 
 
+@csrf_exempt  # or a POST to nowhere would be told, in HTML, that it lacks a token
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """As `handler404`, and as the last view of the API's addresses, so that it holds while debugging too."""
     if is_api(request):

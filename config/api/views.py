@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from config.api.authentication import ApiKeyAuthentication, BearerAuthentication, Buyer
+from config.api.authentication import ApiKeyAuthentication, BearerAuthentication, Buyer, Program
 from config.api.permissions import HasScope, IsBuyer
 from config.api.problems import Code, Problem
 from entitlements.models import Scope
@@ -64,6 +64,10 @@ class ProgramView(ApiView):
     authentication_classes = [ApiKeyAuthentication]
     permission_classes = [HasScope]
     scope: ClassVar[Scope]
+
+    @property
+    def program(self) -> Program:
+        return cast(Program, self.request.user)
 
 
 def checked(serializer_class: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:

@@ -114,9 +114,9 @@ class TestServe:
         with serving(free_port) as process:
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
-            process.communicate(timeout=10)
+            process.communicate(timeout=30)  # its children hold the pipe, and end by themselves
 
-            _, alive = psutil.wait_procs(children, timeout=10)
+            _, alive = psutil.wait_procs(children, timeout=30)
 
         assert alive == []
 

@@ -1,0 +1,110 @@
+"""Nobody is in the admin without both factors, and nobody may guess."""
+
+import pytest
+from django.test import Client
+from django_otp.oath import totp
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from config.sign_in import LIMIT_OF_ADDRESS, LIMIT_OF_NAME
+from config.staff import Role, enrol
+
+pytestmark = pytest.mark.django_db
+
+WRONG = "Name, password and code do not go together."
+
+
+@pytest.fixture
+def dana(settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick; the hash is not the point
+    return enrol(name="dana", role=Role.FINANCE)
+
+
+def code_of(enrolment, *, ago: int = 0) -> str:
+    """What the app shows, or showed so many periods of half a minute ago."""
+    device = TOTPDevice.objects.get(user=enrolment.user)
+    return f"{totp(device.bin_key, t0=device.t0, drift=-ago):06}"
+
+
+def signs_in(enrolment, *, address="127.0.0.1", **changes) -> str:
+    """Where it leads: the page, or the form again with its errors."""
+    data = {"username": "dana", "password": enrolment.password, "otp_token": "", **changes}
+    return Client(REMOTE_ADDR=address).post("/admin/login/?next=/admin/", data, follow=True).content.decode()
+
+
+def is_in(page: str) -> bool:
+    return "login-form" not in page
+
+
+class TestStaff:
+    def test_come_in_with_name_password_and_code(self, dana):
+        assert is_in(signs_in(dana, otp_token=code_of(dana)))
+
+    @pytest.mark.parametrize(
+        "changes", [{"username": "eve"}, {"password": "guessed"}, {"otp_token": "000000"}, {"otp_token": ""}]
+    )
+    def test_learn_nothing_about_which_of_them_is_wrong(self, dana, changes):
+        page = signs_in(dana, **{"otp_token": code_of(dana), **changes})
+
+        assert not is_in(page)
+        assert WRONG in page
+
+    @pytest.mark.parametrize("empty", ["username", "password"])
+    def test_are_told_what_they_left_empty(self, dana, empty):
+        page = signs_in(dana, **{"otp_token": code_of(dana), empty: ""})
+
+        assert not is_in(page)
+        assert "This field is required." in page
+
+    def test_cannot_use_a_code_twice(self, dana):
+        code = code_of(dana)
+        assert is_in(signs_in(dana, otp_token=code))
+
+        assert WRONG in signs_in(dana, otp_token=code)
+
+    def test_cannot_use_an_old_code(self, dana):
+        assert WRONG in signs_in(dana, otp_token=code_of(dana, ago=4))
+
+    def test_without_a_factor_are_told_how_to_get_one(self, dana):
+        TOTPDevice.objects.all().delete()
+
+        assert "manage.py create_staff" in signs_in(dana)
+
+    def test_without_a_factor_come_in_where_none_is_required(self, dana, settings):
+        settings.STAFF_SECOND_FACTOR = False
+        TOTPDevice.objects.all().delete()
+
+        assert is_in(signs_in(dana))
+
+    def test_with_a_factor_need_it_everywhere(self, dana, settings):
+        settings.STAFF_SECOND_FACTOR = False
+
+        assert WRONG in signs_in(dana)
+
+
+def test_a_session_of_one_factor_opens_nothing(dana):
+    client = Client()
+    client.force_login(dana.user)
+
+    assert client.get("/admin/").status_code == 302
+    assert client.get("/admin/payments/hold/").status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+class TestGuessing:
+    def test_ends_after_a_few_attempts_even_with_the_right_answer(self, dana):
+        for _ in range(LIMIT_OF_NAME):
+            signs_in(dana, password="guessed")
+
+        assert "Too many attempts. Try again in" in signs_in(dana, otp_token=code_of(dana))
+
+    def test_elsewhere_does_not_keep_her_out(self, dana):
+        for _ in range(LIMIT_OF_NAME + 1):
+            signs_in(dana, password="guessed", address="203.0.113.9")
+
+        assert is_in(signs_in(dana, otp_token=code_of(dana)))
+
+    def test_of_many_names_ends_too(self, dana):
+        for number in range(LIMIT_OF_ADDRESS):
+            signs_in(dana, username=f"guess{number}")
+
+        assert "Too many attempts" in signs_in(dana, otp_token=code_of(dana))
