@@ -10,7 +10,7 @@ PORT ?= 8000
 TELEGRAM_PORT ?= 8081
 ARGS ?=
 
-.PHONY: help install run test lint messages bench forget lock
+.PHONY: help install run test cover lint messages bench forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,8 +43,11 @@ run: install ## start everything and print where it is (PORT=… TELEGRAM_PORT=�
 	@[ -e .env ] || $(MAKE) --no-print-directory .env
 	@exec $(BIN)/python manage.py demo --port $(PORT) --telegram-port $(TELEGRAM_PORT)
 
-test: install ## run every test, two at a time, and say what they cover (ARGS=… goes to pytest)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term $(ARGS)
+test: install ## run every test, three at a time: many wait (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup $(COVER) $(ARGS)
+
+cover: COVER := --cov --cov-report=term
+cover: test ## the same, and say what they cover
 
 lint: export ENV_FILE =
 lint: export DEBUG = true
@@ -77,5 +80,5 @@ lock: install ## choose the newest versions that fit requirements/*.in
 		echo "requirements/$$name.txt"; \
 		constraint=; case $$name in prod | dev) constraint="--constraint requirements/base.txt";; esac; \
 		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-			--no-emit-index-url --no-emit-find-links $$constraint --output-file requirements/$$name.txt requirements/$$name.in; \
+			$$constraint --output-file requirements/$$name.txt requirements/$$name.in; \
 	done

@@ -9,10 +9,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a command says is read at once, by a pipe or journal too
     try:
         from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line

@@ -2,25 +2,77 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
 
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from config import shown
 from config.admin import FactAdmin, FactInline, as_text
+from config.exports import ExportedList
+from config.filters import DayRange, DrillDown, is_by_day
+from config.shown import Tone
+from config.timeline import told
+from entitlements import audit
+from entitlements.models import MOST_NAMED, Customer
+from payments import staff_refunds
+from payments.hold_pages import HoldPages
 from payments.models import (
     CheckoutDecision,
     EarlyRefund,
     ExpiryUpTo,
     Hold,
     Invoice,
+    InvoiceStatus,
+    MirrorCursor,
     Notice,
     PaymentEvent,
     Plan,
     Price,
     ProviderRecord,
+    Refund,
+    RefundStatus,
+    RefundTally,
+    Resolution,
+    RevenueDay,
+    RevenueUpTo,
+    StarTransaction,
     Tally,
     TallyUpTo,
 )
+from payments.models.ledger import PAYMENTS
+from payments.refund_pages import ApprovalPages, RefundPages
+from payments.revenue_pages import RevenuePages
+from payments.selectors import PaymentStatus, status_of
 
 BY_CUSTOMER = ("customer__user_id", "customer__telegram_user_id")
+INVOICE_TONES = {
+    InvoiceStatus.DRAFT: Tone.QUIET,
+    InvoiceStatus.SENT: Tone.WAITING,
+    InvoiceStatus.UNCLEAR: Tone.WAITING,
+    InvoiceStatus.VOID: Tone.BAD,
+    InvoiceStatus.EXPIRED: Tone.QUIET,
+    InvoiceStatus.PAID: Tone.GOOD,
+}
+STANDING_TONES = {
+    PaymentStatus.PROCESSED: Tone.GOOD,
+    PaymentStatus.HELD: Tone.WAITING,
+    PaymentStatus.REFUNDED: Tone.BAD,
+    PaymentStatus.DISMISSED: Tone.QUIET,
+}
+RESOLUTION_TONES = {Resolution.GRANTED: Tone.GOOD, Resolution.REFUNDED: Tone.BAD, Resolution.DISMISSED: Tone.QUIET}
+
+REFUND_TONES = {
+    RefundStatus.PROPOSED: Tone.WAITING,
+    RefundStatus.DECLINED: Tone.QUIET,
+    RefundStatus.REQUESTED: Tone.WAITING,
+    RefundStatus.SENDING: Tone.WAITING,
+    RefundStatus.VERIFY: Tone.WAITING,
+    RefundStatus.CONFIRMED: Tone.GOOD,
+    RefundStatus.REFUSED: Tone.BAD,
+}
 
 
 class PriceInline(FactInline):
@@ -44,39 +96,173 @@ class PriceAdmin(FactAdmin):
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(FactAdmin):
+class InvoiceAdmin(ExportedList, FactAdmin):
+    exported = (
+        "id", "status", "plan_id", "customer.user_id", "customer.telegram_user_id", "customer.display_name",
+        "payment_method", "amount", "currency", "price", "created_at", "sent_at", "expires_at",
+    )  # fmt: skip
     list_display = ("id", "status", "plan", "customer", "price", "payment_method", "created_at", "expires_at")
     list_select_related = ("customer", "plan")
     list_filter = ("status", "payment_method")
     search_fields = ("id", "payload", *BY_CUSTOMER)
+    tones = {"status": INVOICE_TONES}
 
 
 @admin.register(CheckoutDecision)
 class CheckoutDecisionAdmin(FactAdmin):
     list_display = ("query_id", "ok", "reason", "payer_telegram_id", "invoice", "decided_at")
     list_select_related = ("invoice",)
-    list_filter = ("ok", "reason")
+    list_filter = ("ok",)
     search_fields = ("query_id", "invoice__id")
 
 
-class HoldInline(FactInline):
-    model = Hold
-    fields = ("reason", "detail", "held_at", "resolution", "resolved_by", "resolved_at")
+class CurrencyFilter(admin.SimpleListFilter):
+    """The currencies of the catalogue and the one asked for: to ask the ledger for its own would read all of it."""
+
+    title = "currency"
+    parameter_name = "currency"
+    judged_in_order_of = "occurred_at"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        currencies = {*Price.objects.values_list("currency", flat=True).distinct(), *request.GET.getlist("currency")}
+        return [(currency, currency) for currency in sorted(currencies)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(currency=self.value()) if self.value() else queryset
 
 
-class NoticeInline(FactInline):
-    model = Notice
-    fields = ("kind", "created_at", "attempts", "sent_at", "given_up_at", "error")
+class PlanFilter(admin.RelatedFieldListFilter):
+    judged_in_order_of = "occurred_at"
+
+
+class KindFilter(admin.SimpleListFilter):
+    """Payments, or refunds of known ones; by their own index, which a condition on the type would only hide."""
+
+    title = "kind"
+    parameter_name = "kind"
+    closed = True
+    served_in_order_of = "occurred_at"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("payments", "payments"), ("refunds", "refunds")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PaymentEvent]) -> QuerySet[PaymentEvent]:
+        match self.value():
+            case "payments":
+                return queryset.filter(event_type__in=PAYMENTS)
+            case "refunds":
+                return queryset.filter(refund_of__isnull=False)
+            case _:
+                return queryset
+
+    def within(self, request: HttpRequest, queryset: QuerySet[PaymentEvent]) -> QuerySet[PaymentEvent]:
+        return self.queryset(request, queryset) if self.value() == "refunds" else queryset
+
+
+class RevenueDays(DayRange):
+    """What the revenue of these days is made of: payments by the day they were made, refunds by their own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "day it counts as revenue"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PaymentEvent]) -> QuerySet[PaymentEvent]:
+        narrowed = super().queryset(request, queryset)
+        return narrowed.revenue() if self.used_parameters else narrowed  # type: ignore[attr-defined]
+
+
+class StatusFilter(admin.ChoicesFieldListFilter):
+    served_in_order_of = "received_at"
 
 
 @admin.register(PaymentEvent)
-class PaymentEventAdmin(FactAdmin):
-    list_display = ("id", "event_type", "status", "plan", "customer", "money", "occurred_at", "received_at", "origin")
-    list_select_related = ("customer", "plan")
-    list_filter = ("event_type", "status", "currency", "origin", "received_at")
+class PaymentEventAdmin(ExportedList, RefundPages):
+    """The ledger: payments and refunds, each with its whole story."""
+
+    exported_as = "payments"
+    exported = (
+        "id", "event_type", "status", "event_id", "payment_method", "plan_id",
+        "customer.user_id", "customer.telegram_user_id", "customer.display_name",
+        "amount", "currency", "money", "origin", "occurred_at", "received_at",
+        "invoice_id", "refund_of_id", "provider_charge_id", "reference",
+    )  # fmt: skip
+
+    list_display = ("happened", "money", "standing", "plan", "customer", "payment_method", "origin", "received_at")
+    list_select_related = ("customer", "plan", "hold")
+    list_filter = (
+        DrillDown,
+        ("received_at", DayRange),
+        ("occurred_at", RevenueDays),
+        KindFilter,
+        "event_type",
+        ("status", StatusFilter),
+        ("plan", PlanFilter),
+        CurrencyFilter,
+        "payment_method",
+        "origin",
+    )
     ordering = ["-received_at"]
-    search_fields = ("event_id", "id", *BY_CUSTOMER)
-    inlines = (HoldInline, NoticeInline)
+    served_lookups = ("customer__id__exact",)
+    search_fields = ("event_id", "id", "invoice__id", *BY_CUSTOMER)
+    search_help_text = "Charge id, payment or invoice id, user id, Telegram id or name: the whole of it."
+    search_bound = f"Of customers who share a name, the newest {MOST_NAMED:,} are looked for."
+    fields = (
+        "happened",
+        "money",
+        "standing",
+        "customer",
+        "plan",
+        "invoice",
+        "payment_method",
+        "origin",
+        "occurred_at",
+        "received_at",
+        "event_id",
+        "provider_charge_id",
+        "reference",
+        "period_ends_at",
+        "refund_of",
+        "id",
+    )
+    change_form_outer_before_template = "admin/payments/payment.html"
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By the day it counts where it is asked for, and refunds, whose index knows no other; else by receipt."""
+        by_receipt = is_by_day(request, "received_at") or request.GET.get("period")
+        refunds = request.GET.get("kind") == "refunds" and not by_receipt
+        return ["-occurred_at"] if refunds or is_by_day(request, "occurred_at") else self.ordering
+
+    def found_by(self, request: HttpRequest, search_term: str) -> list[QuerySet[Any]]:
+        named = PaymentEvent.objects.filter(customer__in=Customer.objects.newest_named(search_term))
+        return [*super().found_by(request, search_term), named]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        payment = self.get_object(request, object_id)
+        known: dict[str, Any] = {}
+        if payment:
+            known["story"] = told(settings.TIMELINE_SOURCES, payment.refund_of or payment)
+            known["why_not"] = staff_refunds.why_not(payment)
+            known["recordable"] = staff_refunds.can_be_recorded(payment)
+            known["pending"] = payment.refund_intents.open().first()
+        return super().change_view(request, object_id, form_url, known | (extra_context or {}))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PaymentEvent]:
+        return super().get_queryset(request).prefetch_related("refunds")
+
+    @admin.display(description="event")
+    def happened(self, event: PaymentEvent) -> str:
+        return event.get_event_type_display()
+
+    @admin.display(description="status")
+    def standing(self, event: PaymentEvent) -> str:
+        """What became of a payment up to now, rather than how it was recorded."""
+        if event.refund_of_id:
+            return shown.badge("given back", Tone.BAD)
+        event.refunded_at = next((refund.occurred_at for refund in event.refunds.all()), None)  # type: ignore[attr-defined]
+        status = status_of(event)
+        return shown.badge(status.value, STANDING_TONES[status])
 
 
 @admin.register(ProviderRecord)
@@ -91,16 +277,32 @@ class ProviderRecordAdmin(FactAdmin):
     def answer(self, record: ProviderRecord) -> str:
         return as_text(record.body)
 
-    @admin.display(ordering="event__received_at")
-    def received_at(self, record: ProviderRecord) -> object:
-        return record.event.received_at
+    @admin.display
+    def received_at(self, record: ProviderRecord) -> str:
+        return shown.time(record.event.received_at)
+
+
+class UnresolvedFilter(admin.EmptyFieldListFilter):
+    """By the index of the few that wait for a person."""
+
+    served_in_order_of = "pk"
+
+    def get_lookup_condition(self) -> Q:
+        return Q(resolution="")
 
 
 @admin.register(Hold)
-class HoldAdmin(FactAdmin):
-    list_display = ("reason", "event", "detail", "held_at", "resolution", "resolved_by", "resolved_at")
+class HoldAdmin(ExportedList, HoldPages):
+    exported_as = "held payments"
+    exported = (
+        "id", "reason", "detail", "held_at", "resolution", "resolved_at", "resolved_by", "resolved_why", "event_id",
+        "event.event_id", "event.customer.user_id", "event.customer.telegram_user_id", "event.customer.display_name",
+        "event.amount", "event.currency", "event.money", "event.occurred_at",
+    )  # fmt: skip
+    list_display = ("reason", "event", "detail", "held_at", "decision", "resolved_by", "resolved_at")
     list_select_related = ("event",)
-    list_filter = (("resolved_at", admin.EmptyFieldListFilter), "reason", "resolution")
+    list_filter = (("resolved_at", UnresolvedFilter), "reason", "resolution")
+    tones = {"resolution": RESOLUTION_TONES}
     search_fields = ("event__event_id", "event__customer__user_id")
     fields = (
         "event",
@@ -108,12 +310,13 @@ class HoldAdmin(FactAdmin):
         "detail",
         "held_at",
         "bytes_held",
-        "resolution",
+        "decision",
         "resolved_at",
         "resolved_by",
         "resolved_why",
     )
-    readonly_fields = ("bytes_held",)
+    readonly_fields = ("bytes_held", "decision")
+    change_form_outer_before_template = "admin/payments/hold/refund.html"
 
     @admin.display(description="what could not be recorded")
     def bytes_held(self, hold: Hold) -> str:
@@ -128,11 +331,32 @@ class EarlyRefundAdmin(FactAdmin):
     search_fields = ("event_id", *BY_CUSTOMER)
 
 
+class NoticeFilter(admin.SimpleListFilter):
+    """What became of it."""
+
+    title = parameter_name = "state"
+    served_in_order_of = "pk"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("owed", "owed"), ("sent", "sent"), ("given_up", "given up")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Notice]) -> QuerySet[Notice]:
+        match self.value():
+            case "owed":
+                return queryset.owed()  # type: ignore[attr-defined, no-any-return]
+            case "sent":
+                return queryset.filter(sent_at__isnull=False)
+            case "given_up":
+                return queryset.filter(given_up_at__isnull=False)
+            case _:
+                return queryset
+
+
 @admin.register(Notice)
 class NoticeAdmin(FactAdmin):
     list_display = ("kind", "event", "created_at", "attempts", "sent_at", "given_up_at", "error")
     list_select_related = ("event",)
-    list_filter = ("kind", ("sent_at", admin.EmptyFieldListFilter), ("given_up_at", admin.EmptyFieldListFilter))
+    list_filter = (NoticeFilter, "kind")
     search_fields = ("event__event_id", "event__customer__user_id")
 
 
@@ -148,6 +372,71 @@ class TallyUpToAdmin(FactAdmin):
     list_display = ("moment",)
 
 
+@admin.register(RevenueDay)
+class RevenueDayAdmin(RevenuePages):
+    list_display = (
+        "day", "plan_code", "currency", "payment_method", "gross", "refunded", "payments", "refunds",
+    )  # fmt: skip
+    ordering = ["-day", "plan_code", "currency", "payment_method"]
+    list_filter = ("currency", "payment_method")
+
+
+@admin.register(RevenueUpTo)
+class RevenueUpToAdmin(FactAdmin):
+    list_display = ("moment",)
+
+
 @admin.register(ExpiryUpTo)
 class ExpiryUpToAdmin(FactAdmin):
     list_display = ("moment",)
+
+
+@admin.register(Refund)
+class RefundAdmin(ExportedList, ApprovalPages):
+    exported = (
+        "id", "status", "reason", "requested_by", "created_at", "confirmed_at", "attempts", "refusal", "detail",
+        "payment_id", "payment.event_id", "payment.customer.user_id", "payment.customer.telegram_user_id",
+        "payment.customer.display_name", "payment.amount", "payment.currency", "payment.money", "payment.occurred_at",
+        "cancel_subscription", "subscription_cancelled_at", "cancel_refusal",
+    )  # fmt: skip
+    list_display = (
+        "id",
+        "status",
+        "payment",
+        "reason",
+        "requested_by",
+        "attempts",
+        "created_at",
+        "confirmed_at",
+        "detail",
+    )
+    list_select_related = ("payment",)
+    list_filter = ("status",)
+    search_fields = ("id", "payment__event_id", "payment__customer__user_id")
+    tones = {"status": REFUND_TONES}
+    change_form_outer_before_template = "admin/payments/refund/state.html"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        refund = self.get_object(request, object_id)
+        asked_by = audit.known_as(refund.requested_by) if refund else ""
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "asked_by": asked_by})
+
+
+@admin.register(RefundTally)
+class RefundTallyAdmin(FactAdmin):
+    list_display = ("result", "source", "count")
+    ordering = ["result", "source"]
+
+
+@admin.register(StarTransaction)
+class StarTransactionAdmin(FactAdmin):
+    list_display = ("transaction_id", "direction", "amount", "nanostar_amount", "date", "telegram_user_id")
+    list_filter = ("direction",)
+    search_fields = ("transaction_id",)
+
+
+@admin.register(MirrorCursor)
+class MirrorCursorAdmin(FactAdmin):
+    list_display = ("length", "read_at", "not_before")

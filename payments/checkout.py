@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, OuterRef
-from django.db.models.functions import Now
 from psycopg.types.numeric import Int8
 
 from config.database import Beside, retried
-from entitlements.models import Entitlement
-from payments.models import CheckoutDecision, Invoice, InvoiceStatus, WhenActive
+from payments.models import CheckoutDecision, InvoiceStatus, WhenActive
 
 logger = structlog.get_logger(__name__)
 
@@ -57,6 +54,21 @@ class CheckoutRefused(Exception):
         self.reason = reason
 
 
+# What the decision depends on, at one moment.
+QUOTE = """
+SELECT invoice.id, customer.user_id, plan.code, customer.telegram_user_id, invoice.amount, invoice.currency,
+       invoice.status, invoice.when_active, invoice.expires_at <= now, customer.blocked_at IS NOT NULL,
+       plan.withdrawn_at IS NOT NULL,
+       EXISTS (SELECT FROM entitlements_entitlement AS held
+               WHERE held.customer_id = customer.id AND held.code = invoice.entitlement
+                 AND (held.active_until IS NULL OR held.active_until > now))
+FROM payments_invoice AS invoice
+JOIN entitlements_customer AS customer ON customer.id = invoice.customer_id
+JOIN payments_plan AS plan ON plan.code = invoice.plan_id
+CROSS JOIN coalesce(%(at)s::timestamptz, statement_timestamp()) AS now
+WHERE invoice.payload = %(payload)s::text
+"""
+
 # Keeps a decision, unless the query is decided already, and what is written beside it in any case.
 KEEP = """
 WITH decision AS (
@@ -64,13 +76,31 @@ WITH decision AS (
     VALUES (%(query_id)s::text, %(invoice_id)s::uuid, %(payer)s, %(ok)s::boolean, %(reason)s::text)
     ON CONFLICT (query_id) DO NOTHING
     RETURNING id
-), done AS (
-    SELECT 1
+), effect AS (
+    SELECT %(beside)s::json AS beside
 ), beside AS (
     {beside}
 )
 SELECT id FROM decision
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """An invoice at one moment, and what matters about its customer and plan. `active`: he has what it sells."""
+
+    invoice_id: UUID
+    user_id: str
+    plan_code: str
+    payer_telegram_id: int | None
+    amount: int
+    currency: str
+    status: str
+    when_active: str
+    expired: bool
+    blocked: bool
+    withdrawn: bool
+    active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +119,9 @@ class Decision:
 def decide_checkout(*, query: PreCheckout, beside: Beside) -> Decision:
     """Decide, and keep the decision with the answer. Asked twice about one query, the answer is the same.
 
-    Two round trips, because a buyer waits. `beside` selects `FROM done`: it is written too.
+    Two round trips, because a buyer waits. What is `beside` is written too, whether the query is known or not.
     """
-    quoted = _quoted(query.payload)
-    invoice = quoted.invoice if quoted else None
+    quoted = quoted_by(query.payload)
     reason = ""
     try:
         approve_checkout(query=query, quoted=quoted)
@@ -103,11 +132,11 @@ def decide_checkout(*, query: PreCheckout, beside: Beside) -> Decision:
             KEEP.format(beside=beside.sql),
             {
                 "query_id": query.query_id,
-                "invoice_id": invoice.pk if invoice else None,
+                "invoice_id": quoted.invoice_id if quoted else None,
                 "payer": Int8(query.payer_telegram_id),
                 "ok": not reason,
                 "reason": reason,
-                **beside.params,
+                "beside": json.dumps(beside.values),
             },
         )
         if cursor.fetchone() is None:
@@ -116,8 +145,8 @@ def decide_checkout(*, query: PreCheckout, beside: Beside) -> Decision:
         "checkout decided",
         ok=not reason,
         reason=reason,
-        user_id=invoice.customer.user_id if invoice else None,
-        plan_code=invoice.plan_id if invoice else None,
+        user_id=quoted.user_id if quoted else None,
+        plan_code=quoted.plan_code if quoted else None,
         amount=query.amount,
         currency=query.currency,
     )
@@ -129,16 +158,7 @@ def validate_checkout(*, query: PreCheckout) -> None:
 
     :raises CheckoutRefused: with the reason
     """
-    approve_checkout(query=query, quoted=_quoted(query.payload))
-
-
-@dataclass(frozen=True, slots=True)
-class Quoted:
-    """An invoice at one moment, and whether its customer has then what it sells."""
-
-    invoice: Invoice
-    now: datetime
-    active: bool
+    approve_checkout(query=query, quoted=quoted_by(query.payload))
 
 
 def approve_checkout(*, query: PreCheckout, quoted: Quoted | None) -> None:
@@ -148,33 +168,29 @@ def approve_checkout(*, query: PreCheckout, quoted: Quoted | None) -> None:
     """
     if quoted is None:
         raise CheckoutRefused(Reason.UNKNOWN_PAYLOAD)
-    invoice = quoted.invoice
-    if query.payer_telegram_id != invoice.customer.telegram_user_id:
+    if query.payer_telegram_id != quoted.payer_telegram_id:
         raise CheckoutRefused(Reason.FOREIGN_PAYER)
-    if query.currency != invoice.currency:
+    if query.currency != quoted.currency:
         raise CheckoutRefused(Reason.CURRENCY_MISMATCH)
-    if query.amount != invoice.amount:
+    if query.amount != quoted.amount:
         raise CheckoutRefused(Reason.AMOUNT_MISMATCH)
-    if invoice.status == InvoiceStatus.PAID:
+    if quoted.status == InvoiceStatus.PAID:
         raise CheckoutRefused(Reason.ALREADY_PAID)
-    if invoice.expires_at <= quoted.now or invoice.status == InvoiceStatus.VOID:
+    if quoted.expired or quoted.status == InvoiceStatus.VOID:
         raise CheckoutRefused(Reason.EXPIRED)
-    if invoice.customer.blocked_at is not None:
+    if quoted.blocked:
         raise CheckoutRefused(Reason.CUSTOMER_BLOCKED)
     if not settings.TELEGRAM_PAYMENT_ENABLED:
         raise CheckoutRefused(Reason.PAYMENTS_DISABLED)
-    if invoice.plan.withdrawn_at is not None:
+    if quoted.withdrawn:
         raise CheckoutRefused(Reason.PLAN_UNAVAILABLE)
-    if invoice.when_active == WhenActive.REJECT and quoted.active:
+    if quoted.when_active == WhenActive.REJECT and quoted.active:
         raise CheckoutRefused(Reason.ALREADY_ACTIVE)
 
 
-def _quoted(payload: str) -> Quoted | None:
-    """By one query: the invoice, its customer and plan, the database's clock, and whether access is active."""
-    same = Entitlement.objects.filter(customer=OuterRef("customer"), code=OuterRef("entitlement"))
-    found: Iterable[Any] = (  # invoices with two more attributes
-        Invoice.objects.filter(payload=payload)
-        .select_related("customer", "plan")
-        .annotate(now=Now(), active=Exists(same.active_at(Now())))
-    )
-    return next((Quoted(invoice, invoice.now, invoice.active) for invoice in found), None)
+def quoted_by(payload: str, *, at: datetime | None = None) -> Quoted | None:
+    """The invoice with this payload, as it stands now, or stood with today's facts at another moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUOTE, {"payload": payload, "at": at})
+        row = cursor.fetchone()
+    return Quoted(*row) if row else None

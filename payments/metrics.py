@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from config.database import database_now
 from payments import tallies
-from payments.models import Hold, Invoice
+from payments.models import Hold, Invoice, Refund, RefundTally
 
 # Finest where we want to be, and up to the ten seconds that Telegram waits.
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -62,6 +62,21 @@ class PaymentBooks(Collector):
             "starledger_held_payments",
             "Payments that wait for a person's decision.",
             value=Hold.objects.unresolved().count(),
+        )
+
+        refunds = CounterMetricFamily(
+            "telegram_refunds",
+            "Refunds that have ended, by result and by how we learnt of it; refused ones by who asked.",
+            labels=["result", "source"],
+        )
+        for tally in RefundTally.objects.order_by("result", "source"):
+            refunds.add_metric([tally.result, tally.source], tally.count)
+        yield refunds
+        oldest = Refund.objects.oldest_under_way()
+        yield GaugeMetricFamily(
+            "starledger_refunds_unconfirmed_oldest_seconds",
+            "For how long the oldest refund has been under way; those that wait for a second person are not.",
+            value=(database_now() - oldest).total_seconds() if oldest else 0,
         )
 
     def describe(self) -> list[Metric]:

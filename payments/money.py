@@ -54,9 +54,18 @@ class Money:
         """As people write it: `500 ⭐`, `£25.00`, `25,00 £`."""
         if self.currency == STARS:
             return f"{self.amount} ⭐"
-        digits = exponent(self.currency)
-        value = Decimal(self.amount).scaleb(-digits)
-        pattern = "¤#,##0" if digits == 0 else f"¤#,##0.{'0' * digits}"
-        if locale == "ru":
-            pattern = pattern.removeprefix("¤") + "\N{NO-BREAK SPACE}¤"
-        return format_currency(value, self.currency, format=pattern, locale=locale, currency_digits=False)
+        return _written(self.amount, self.currency, locale)
+
+
+def sum_in_words(amount: int, currency: str) -> str:
+    """A sum, which may be nothing or less than that: `12,500 ⭐`, `£0.00`, `-£25.00`."""
+    return f"{amount:,} ⭐" if currency == STARS else _written(amount, currency, "en")
+
+
+def _written(amount: int, currency: str, locale: str) -> str:
+    digits = exponent(currency)
+    value = Decimal(amount).scaleb(-digits)
+    pattern = "¤#,##0" if digits == 0 else f"¤#,##0.{'0' * digits}"
+    if locale == "ru":
+        pattern = pattern.removeprefix("¤") + "\N{NO-BREAK SPACE}¤"
+    return format_currency(value, currency, format=pattern, locale=locale, currency_digits=False)

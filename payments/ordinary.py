@@ -1,4 +1,4 @@
-"""The ordinary payment in one statement: the measured hot path of the webhook.
+"""The ordinary payment, and all that arrive with it, in one statement: the measured hot path of the webhook.
 
 It does what `payments.recording.record_payment` does, for the payment that matches an open invoice and extends or
 begins access at its end. Everything else it leaves untouched, writing nothing, for the general operation to judge.
@@ -6,82 +6,93 @@ begins access at its end. Everything else it leaves untouched, writing nothing, 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, connection
-from psycopg.types.numeric import Int8
 
-from config.database import Beside, retried, violates
+from config.database import Beside, base64, retried, violates
+from config.together import Together
 from payments.identifiers import uuid7
 from payments.models import EventType, NoticeKind
 from payments.recording import Outcome, ReceivedPayment
 
 logger = structlog.get_logger(__name__)
 
-# One statement, one transaction, one round trip. What it guarantees:
-# * The customer, then the invoice, is locked by `quote`; every other part reads from it, so nothing happens before,
-#   and after a wait its conditions on both rows are judged again on what was committed meanwhile.
-#   (The `+ 0` has it begin with the payload's one invoice rather than with all invoices of the payer.)
+# One statement, one transaction, one round trip for as many payments as arrived together. What it guarantees:
+# * The customer, then the invoice, is locked by `quote`; every other part reads from it, so nothing happens before.
+#   Rows that somebody else holds are passed over: it never waits for one, so one payment cannot hold up the others.
+# * A payer counts once (the rest is left to the general operation), so no row is moved twice.
 # * `access` moves the end only where appending to the newest grant is the same as folding all of them anew.
-# * Every later part reads from `access` or `event`: either the whole payment is written, or no row at all.
-# * A charge recorded at the same moment elsewhere violates payment_event_once, which undoes the statement.
+# * Every later part reads from `paid`: either a whole payment is written, or no row of it at all.
+# * A charge recorded at the same moment elsewhere violates a unique key, which undoes the statement.
 RECORD = """
-WITH quote AS MATERIALIZED (
-    SELECT invoice.id, invoice.customer_id, customer.user_id, invoice.plan_id, invoice.entitlement, invoice.features,
-           invoice.duration, invoice.when_active, least(%(occurred_at)s::timestamptz, statement_timestamp()) AS paid_at
-    FROM entitlements_customer AS customer
-    JOIN payments_invoice AS invoice ON invoice.customer_id = customer.id
-    WHERE invoice.payload = %(payload)s::text
-      AND invoice.status IN ('draft', 'sent', 'unclear', 'expired')
-      AND invoice.payment_method = %(method)s::text
-      AND invoice.amount = %(amount)s
-      AND invoice.currency = %(currency)s::text
+WITH brought AS MATERIALIZED (
+    SELECT DISTINCT ON (payer) *
+    FROM json_to_recordset(%(payments)s::json) AS brought (
+        id uuid, charge_id text, payment_type text, refund_type text, payment_method text, payload text, payer bigint,
+        amount bigint, currency text, occurred_at timestamptz, origin text, provider_charge_id text, source text,
+        answer text, beside json)
+), quote AS MATERIALIZED (
+    SELECT brought.*, invoice.id AS invoice_id, invoice.customer_id, customer.user_id, invoice.plan_id,
+           invoice.entitlement, invoice.features, invoice.duration, invoice.when_active,
+           least(brought.occurred_at, statement_timestamp()) AS paid_at
+    FROM brought
+    JOIN payments_invoice AS invoice USING (payload, payment_method, amount, currency)
+    JOIN entitlements_customer AS customer ON customer.id = invoice.customer_id
+    WHERE invoice.status IN ('draft', 'sent', 'unclear', 'expired')
       AND NOT invoice.recurring
-      AND customer.telegram_user_id + 0 = %(payer)s
+      AND customer.telegram_user_id = brought.payer
       AND customer.blocked_at IS NULL
       AND NOT EXISTS (SELECT FROM payments_paymentevent AS known
-                      WHERE known.event_id = %(charge_id)s::text AND known.event_type = %(payment_type)s::text)
+                      WHERE known.event_id = brought.charge_id AND known.event_type = brought.payment_type)
       AND NOT EXISTS (SELECT FROM payments_earlyrefund AS early
-                      WHERE early.event_id = %(charge_id)s::text
-                        AND (early.event_type = %(refund_type)s::text OR early.amount IS NULL))
-    FOR NO KEY UPDATE OF customer, invoice
+                      WHERE early.event_id = brought.charge_id
+                        AND (early.event_type = brought.refund_type OR early.amount IS NULL))
+    FOR NO KEY UPDATE OF customer, invoice SKIP LOCKED
 ), access AS (
     INSERT INTO entitlements_entitlement AS held (customer_id, code, active_until, latest_grant_at, version)
     SELECT customer_id, entitlement, paid_at + duration, paid_at, 1 FROM quote
     ON CONFLICT (customer_id, code) DO UPDATE
-    SET active_until = greatest(held.active_until, excluded.latest_grant_at) + (SELECT duration FROM quote),
+    SET active_until = greatest(held.active_until, excluded.latest_grant_at)
+                       + (excluded.active_until - excluded.latest_grant_at),
         latest_grant_at = excluded.latest_grant_at,
         version = held.version + 1
     WHERE held.latest_grant_at <= excluded.latest_grant_at
       AND held.active_until IS NOT NULL
-      AND (held.active_until <= excluded.latest_grant_at OR (SELECT when_active FROM quote) = 'extend')
-    RETURNING code
+      AND (held.active_until <= excluded.latest_grant_at
+           OR (SELECT when_active FROM quote WHERE quote.customer_id = held.customer_id) = 'extend')
+    RETURNING customer_id
+), paid AS MATERIALIZED (
+    SELECT * FROM quote JOIN access USING (customer_id)
 ), event AS (
     INSERT INTO payments_paymentevent (
         id, event_id, event_type, payment_method, customer_id, invoice_id, plan_id, amount, currency, status, origin,
         occurred_at, received_at, provider_charge_id, reference)
-    SELECT %(id)s, %(charge_id)s::text, %(payment_type)s::text, %(method)s::text, customer_id, quote.id, plan_id,
-           %(amount)s, %(currency)s::text, 'processed', %(origin)s::text, paid_at, statement_timestamp(),
-           %(provider_charge_id)s::text, %(payload)s::text
-    FROM quote, access
-    RETURNING id
+    SELECT id, charge_id, payment_type, payment_method, customer_id, invoice_id, plan_id, amount, currency,
+           'processed', origin, paid_at, statement_timestamp(), provider_charge_id, payload
+    FROM paid
 ), answer AS (
-    INSERT INTO payments_providerrecord (event_id, body) SELECT id, %(raw)s::bytea FROM event
+    INSERT INTO payments_providerrecord (event_id, body) SELECT id, decode(answer, 'base64') FROM paid
 ), given AS (
     INSERT INTO entitlements_grant (
         customer_id, entitlement, plan_code, features, source, granted_at, duration, revoked_reason)
-    SELECT customer_id, entitlement, plan_id, features, %(source)s::text, paid_at, duration, '' FROM quote, event
-), paid AS (
-    UPDATE payments_invoice AS invoice SET status = 'paid' FROM quote, event WHERE invoice.id = quote.id
+    SELECT customer_id, entitlement, plan_id, features, source, paid_at, duration, '' FROM paid
+), closed AS (
+    UPDATE payments_invoice AS invoice SET status = 'paid' FROM paid WHERE invoice.id = paid.invoice_id
 ), owed AS (
-    INSERT INTO payments_notice (kind, event_id) SELECT %(notice)s::text, id FROM event
+    INSERT INTO payments_notice (kind, event_id) SELECT %(notice)s::text, id FROM paid
+), effect AS (
+    SELECT beside FROM paid
 ), beside AS (
     {beside}
 )
-SELECT user_id, plan_id FROM quote, event
+SELECT id, user_id, plan_id FROM paid
 """
 
 
@@ -94,58 +105,69 @@ class OrdinaryPayment:
     plan_code: str
 
 
-@retried
 def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> OrdinaryPayment | None:
     """Record the payment with all its effects if nothing about it is odd; else write nothing and return None.
 
-    `beside` selects `FROM event`: it is written with the payment or not at all.
+    What is `beside` is written with the payment or not at all. Payments of other threads may share the statement.
+
+    :raises NotDone: such a shared statement failed; the general operation is the way to go on
     """
     if payment.period_ends_at or payment.renewal or not isinstance(payment.payer, int):
         return None
-    payment_id = uuid7()
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(
-                RECORD.format(beside=beside.sql), {**_parameters(payment, payment.payer, payment_id), **beside.params}
-            )
-        except IntegrityError as error:
-            if violates(error, "payment_event_once"):
-                return None
-            raise
-        row = cursor.fetchone()
-    if row is None:
+    recorded = _together(beside.sql)(_values(payment, beside))
+    if recorded is None:
         return None
-    user_id, plan_code = row
     logger.info(
         "payment recorded",
-        user_id=user_id,
-        plan_code=plan_code,
+        user_id=recorded.user_id,
+        plan_code=recorded.plan_code,
         amount=payment.money.amount,
         currency=payment.money.currency,
-        payment_id=str(payment_id),
+        payment_id=str(recorded.payment_id),
         payment_method=payment.method.value,
         origin=payment.origin.value,
         outcome=Outcome.PROCESSED.value,
     )
-    return OrdinaryPayment(payment_id, user_id, plan_code)
+    return recorded
 
 
-def _parameters(payment: ReceivedPayment, payer: int, payment_id: UUID) -> dict[str, Any]:
-    """Integers are sent as int8 whatever their size, so that all payments share one prepared statement."""
+Values = dict[str, Any]
+
+
+@cache
+def _together(beside_sql: str) -> Together[Values, OrdinaryPayment | None]:
+    return Together(partial(_record, RECORD.format(beside=beside_sql)))
+
+
+@retried
+def _record(statement: str, payments: Sequence[Values]) -> list[OrdinaryPayment | None]:
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(statement, {"payments": json.dumps(payments), "notice": NoticeKind.PAYMENT_CONFIRMED.value})
+        except IntegrityError as error:
+            if violates(error, "payment_event_once", "grant_once_per_source"):
+                return [None] * len(payments)
+            raise
+        recorded = {str(row[0]): OrdinaryPayment(*row) for row in cursor.fetchall()}
+    return [recorded.get(payment["id"]) for payment in payments]
+
+
+def _values(payment: ReceivedPayment, beside: Beside) -> Values:
+    """The payment as JSON carries it to the statement."""
     return {
-        "id": payment_id,
+        "id": str(uuid7()),
         "charge_id": payment.charge_id,
         "payment_type": payment.event_type.value,
         "refund_type": EventType.refund_by(payment.method).value,
-        "method": payment.method.value,
+        "payment_method": payment.method.value,
         "payload": payment.payload,
-        "payer": Int8(payer),
-        "amount": Int8(payment.money.amount),
+        "payer": payment.payer,
+        "amount": payment.money.amount,
         "currency": payment.money.currency,
-        "occurred_at": payment.occurred_at,
+        "occurred_at": payment.occurred_at.isoformat(),
         "origin": payment.origin.value,
         "provider_charge_id": payment.provider_charge_id,
         "source": f"{payment.method.value}:{payment.charge_id}",
-        "raw": payment.raw,
-        "notice": NoticeKind.PAYMENT_CONFIRMED.value,
+        "answer": base64(payment.raw),
+        "beside": beside.values,
     }

@@ -13,14 +13,14 @@ from datetime import datetime
 from enum import StrEnum
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
 from config.database import database_now, retried, violates
 from entitlements import services as access
 from entitlements.identities import customer_from_telegram
 from entitlements.models import Customer, Entitlement, Grant
-from payments import payloads, tallies
+from payments import intents, payloads, subscriptions, tallies
 from payments.models import (
     EarlyRefund,
     EventStatus,
@@ -36,11 +36,17 @@ from payments.models import (
     PaymentMethod,
     Plan,
     ProviderRecord,
+    Refund,
+    RefundResult,
+    RefundStatus,
     Resolution,
     TallyResult,
     WhenActive,
 )
 from payments.money import Money
+
+# The invoice was paid, though nothing is given for it.
+PAID_ALL_THE_SAME = (HoldReason.BOUGHT_TWICE, HoldReason.CUSTOMER_BLOCKED)
 
 logger = structlog.get_logger(__name__)
 
@@ -150,7 +156,8 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     known = PaymentEvent.objects.filter(event_id=payment.charge_id, event_type=payment.event_type).first()
     if known is not None:
         if (known.customer_id, known.money) == (customer.pk, payment.money):
-            _mark_paid(Invoice.objects.filter(payload=payment.payload, customer=customer))  # now we know which it was
+            # Now we know which it was; one that quoted another price was not paid by this.
+            _mark_paid(Invoice.objects.filter(payload=payment.payload, customer=customer).priced(payment.money))
         return _duplicate(known, customer, payment.money)
 
     now = database_now()
@@ -181,10 +188,17 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     if odd:
         Hold.objects.create(event=event, reason=odd.reason, detail=odd.detail)
         Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_HELD)
+        if odd.reason == HoldReason.BOUGHT_TWICE and intents.can_be_returned_by_call(event):
+            intents.open_intent(
+                payment=event,
+                reason=odd.detail,
+                requested_by=intents.SYSTEM,
+                cancel_subscription=subscriptions.is_of_subscription(event),
+            )
     else:
         _grant_for(event, invoice, plan)
         Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_CONFIRMED)
-    if invoice and not (odd and odd.reason != HoldReason.BOUGHT_TWICE):
+    if invoice and (odd is None or odd.reason in PAID_ALL_THE_SAME):
         _mark_paid(Invoice.objects.filter(pk=invoice.pk))
 
     _apply_early_refund(event)
@@ -317,6 +331,11 @@ def _give_back(payment: PaymentEvent, *, occurred_at: datetime, origin: str, raw
     # Only what was not yet said is withdrawn: a buyer never reads of a confirmation after the refund.
     Notice.objects.owed().filter(event=payment).update(given_up_at=now, error="refunded before it was sent")
     Notice.objects.create(event=event, kind=NoticeKind.REFUNDED)
+    # Whoever asked for it has what he wanted, whichever way we learnt of it.
+    Refund.objects.open().filter(payment=payment).update(
+        status=RefundStatus.CONFIRMED, confirmed_at=now, detail="Given back."
+    )
+    count_refund(RefundResult.CONFIRMED, source=origin)
     logger.info(
         "payment refunded",
         user_id=payment.customer.user_id,
@@ -327,6 +346,18 @@ def _give_back(payment: PaymentEvent, *, occurred_at: datetime, origin: str, raw
         origin=origin,
     )
     return event
+
+
+COUNT_REFUND = """
+    INSERT INTO payments_refundtally AS tally (result, source, count) VALUES (%s, %s, 1)
+    ON CONFLICT (result, source) DO UPDATE SET count = tally.count + 1
+"""
+
+
+def count_refund(result: RefundResult, *, source: str) -> None:
+    """Count a refund that has ended; part of the transaction that ends it, and the last lock it takes."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_REFUND, [result, source])
 
 
 def _keep_for_its_payment(refund: ReceivedRefund, customer: Customer) -> Recorded:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from uuid import UUID
 
-from payments.models import PaymentEvent, PaymentMethod, Resolution
+from payments.models import PaymentEvent, PaymentMethod, Refund, Resolution
 from payments.models.ledger import PaymentEventQuerySet
 
 
@@ -29,6 +29,11 @@ def payments_of(user_id: str) -> PaymentEventQuerySet:
 def payment(payment_id: UUID) -> PaymentEvent | None:
     """One payment with its `refunded_at` and hold; a refund is not a payment."""
     return PaymentEvent.objects.payments().with_refund().select_related("hold").filter(pk=payment_id).first()
+
+
+def refund(refund_id: UUID) -> Refund | None:
+    """What became of somebody's wish to give a payment back."""
+    return Refund.objects.filter(pk=refund_id).first()
 
 
 def status_of(payment: PaymentEvent) -> PaymentStatus:

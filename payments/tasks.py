@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import structlog
 from procrastinate.contrib.django import app
 
 from config.database import database_now
-from payments import expiry, recording, tallies
+from payments import cancelling, expiry, recording, refunding, revenue, tallies
 
 log = structlog.get_logger(__name__)
 
@@ -16,6 +18,13 @@ log = structlog.get_logger(__name__)
 def sum_tallies(timestamp: int) -> None:
     """Keep the figures cheap to read."""
     tallies.move_forward()
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="fold_revenue")
+def fold_revenue(timestamp: int) -> None:
+    """Keep the revenue cheap to read."""
+    revenue.fold_revenue()
 
 
 @app.periodic(cron="* * * * *")
@@ -32,3 +41,31 @@ def apply_waiting_refunds(timestamp: int) -> None:
     """Find the refunds whose payments were recorded in the same moment."""
     if applied := recording.apply_waiting_refunds():
         log.warning("early refunds applied", count=applied)
+
+
+@app.task(queue="refunds")
+def pursue_refund(refund_id: str) -> None:
+    """Bring a refund as far as it can be brought now."""
+    refunding.pursue(refund_id=UUID(refund_id))
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="sweep_refunds")
+def sweep_refunds(timestamp: int) -> None:
+    """Find the refunds whose worker died."""
+    if found := refunding.sweep():
+        log.warning("refunds taken up again", count=found)
+
+
+@app.task(queue="refunds")
+def cancel_subscription(refund_id: str) -> None:
+    """Have Telegram stop the renewals, as was asked for with the refund."""
+    cancelling.pursue(refund_id=UUID(refund_id))
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="sweep_cancellations")
+def sweep_cancellations(timestamp: int) -> None:
+    """Find the subscriptions whose worker died before they were cancelled."""
+    if found := cancelling.sweep():
+        log.warning("cancellations taken up again", count=found)

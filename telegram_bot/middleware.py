@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import close_old_connections
 
 from config.logging import bind_request_id
 from telegram_bot.webhook import PATH, webhook
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 
 class WebhookFirst:
-    """Hand an update to its view before any other middleware sees it.
+    """WSGI middleware that hands an update to its view before Django's handler and all its middleware see it.
 
-    So no session, throttle, ban or maintenance mode can ever come between a payment and its recording.
+    So no session, throttle, ban or maintenance mode can ever come between a payment and its recording, and no payment
+    pays for them either.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
+    def __init__(self, application: WSGIApplication) -> None:
+        self.application = application
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info == PATH:
-            bind_request_id(request)
-            return webhook(request)
-        return self.get_response(request)
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != PATH:
+            return self.application(environ, start_response)
+        request = WSGIRequest(environ)
+        bind_request_id(request)
+        try:
+            response = webhook(request)  # whatever happens in it: it answers
+        finally:
+            close_old_connections()
+        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        return [response.content]

@@ -13,9 +13,10 @@ from datetime import timedelta
 
 import structlog
 from django.db import connection
+from django.db.models.functions import Now
 
-from config.database import database_now
 from entitlements.models import Entitlement, Grant
+from entitlements.periods import Access
 from payments.channels.base import ChannelError, Refused, Unavailable
 from payments.models import HoldReason, Notice, NoticeKind, PaymentEvent
 from telegram_bot import texts
@@ -114,7 +115,7 @@ def _settle(notice: Notice, error: BaseException | None) -> None:
     """Write down what became of it. One notice that always fails must not keep the others from being marked."""
     match error:
         case None:
-            Notice.objects.filter(pk=notice.pk).update(sent_at=database_now(), error="")
+            Notice.objects.filter(pk=notice.pk).update(sent_at=Now(), error="")
             logger.info("notice sent", kind=notice.kind, payment_id=str(notice.event_id))
         case Refused(description=description):
             _give_up(notice, description)
@@ -128,7 +129,7 @@ def _put_off(notice: Notice, error: BaseException) -> None:
     pause = min(timedelta(seconds=2**notice.attempts), LONGEST_PAUSE)
     if isinstance(error, Unavailable):
         pause = max(pause, timedelta(seconds=error.retry_after))
-    Notice.objects.filter(pk=notice.pk).update(next_attempt_at=database_now() + pause, error=str(error))
+    Notice.objects.filter(pk=notice.pk).update(next_attempt_at=Now() + pause, error=str(error))
     unexpected = None if isinstance(error, ChannelError) else error
     logger.warning(
         "notice put off", kind=notice.kind, payment_id=str(notice.event_id), why=str(error), exc_info=unexpected
@@ -136,7 +137,7 @@ def _put_off(notice: Notice, error: BaseException) -> None:
 
 
 def _give_up(notice: Notice, why: str) -> None:
-    Notice.objects.filter(pk=notice.pk).update(given_up_at=database_now(), error=why)
+    Notice.objects.filter(pk=notice.pk).update(given_up_at=Now(), error=why)
     logger.warning("notice given up", kind=notice.kind, payment_id=str(notice.event_id), why=why)
 
 
@@ -171,8 +172,8 @@ def _title(event: PaymentEvent) -> str:
 def _access_by(payment: PaymentEvent) -> list[str]:
     """What the customer has now of that which the payment gave; nothing when it gave nothing."""
     given = Grant.objects.filter(source=payment.source).values("entitlement")
-    now = database_now()
+    held = Entitlement.objects.filter(customer=payment.customer_id, code__in=given)
     return [
-        texts.access_now(active=entitlement.access.active_at(now), ends_at=entitlement.active_until)
-        for entitlement in Entitlement.objects.filter(customer=payment.customer_id, code__in=given)
+        texts.access_now(active=Access(ends_at).active_at(now), ends_at=ends_at)
+        for ends_at, now in held.values_list("active_until", Now())
     ]

@@ -10,7 +10,7 @@ import threading
 
 import structlog
 
-from payments.channels.base import Refused, Unavailable, Unclear
+from payments.channels.base import ChannelError, Refused
 from telegram_bot.bot_settings import ALLOWED_UPDATES
 from telegram_bot.gateway import TokenRefused, gateway
 from telegram_bot.receiving import NotStored, receive
@@ -34,7 +34,8 @@ def poll(stop: threading.Event, *, wait: int = WAIT) -> None:
                 offset = update_id + 1
         except TokenRefused:
             raise
-        except (Unavailable, Unclear, NotStored) as error:
+        except (ChannelError, NotStored) as error:
+            # A refusal too: one request that Telegram did not like must not end the bot.
             failures += 1
             pause = max(getattr(error, "retry_after", 1), min(2**failures, LONGEST_PAUSE))
             logger.warning("polling interrupted", why=type(error).__name__, detail=str(error), pause=pause)

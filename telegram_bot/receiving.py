@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import translation
 
-from config.database import Beside, database_now, is_broken, retried
+from config.database import Beside, base64, database_now, is_broken, retried
+from config.together import NotDone
 from payments import metrics
 from payments.checkout import Decision, PreCheckout, decide_checkout
 from payments.ordinary import record_ordinary_payment
@@ -29,12 +30,11 @@ logger = structlog.get_logger(__name__)
 # A call of the Bot API for whoever brought the update to make; None when there is nothing to say.
 Answer: TypeAlias = dict[str, Any] | None
 
-# Keeps a done update beside its effect, as the statement of the effect calls it.
+# Keeps a done update beside its effect.
 STORE_BESIDE = """
     INSERT INTO telegram_bot_incomingupdate (bot_id, update_id, digest, kind, body, status, done_at)
-    SELECT %(bot_id)s::bigint, %(update_id)s::bigint, %(digest)s::bytea, %(kind)s::text, %(body)s::bytea, 'done',
-           statement_timestamp()
-    FROM {effect}
+    SELECT bot_id, update_id, decode(digest, 'base64'), kind, decode(body, 'base64'), 'done', statement_timestamp()
+    FROM effect, json_to_record(beside) AS brought (bot_id bigint, update_id bigint, digest text, kind text, body text)
     ON CONFLICT (bot_id, update_id, digest) DO UPDATE SET status = 'done', done_at = excluded.done_at
 """
 
@@ -60,7 +60,7 @@ def receive(body: bytes) -> Answer:
             count_update(kind="unreadable", outcome="quarantined")
             return None
         if isinstance(update.content, PreCheckout):
-            decision = decide_checkout(query=update.content, beside=_stored_beside("done", update, body))
+            decision = decide_checkout(query=update.content, beside=_stored_beside(update, body))
             metrics.observe_precheck(ok=decision.ok, reason=decision.reason, seconds=time.perf_counter() - started)
             count_update(kind=update.kind, outcome="done")
             return checkout_answer(decision, language_code=update.content.language_code)
@@ -79,8 +79,8 @@ def receive(body: bytes) -> Answer:
 def _record_ordinary(update: Update, payment: ReceivedPayment, body: bytes) -> bool:
     """Row and effect in one statement. If it fails on a sound connection, the way that keeps the row is taken."""
     try:
-        return record_ordinary_payment(payment, beside=_stored_beside("event", update, body)) is not None
-    except DatabaseError:
+        return record_ordinary_payment(payment, beside=_stored_beside(update, body)) is not None
+    except (DatabaseError, NotDone):
         if is_broken():
             raise
         logger.exception("ordinary payment not recorded at once", update_id=update.update_id)
@@ -140,8 +140,9 @@ def _take_effect(stored: IncomingUpdate, update: Update) -> None:
         stored.mark_done(now=database_now())
 
 
-def _stored_beside(effect: str, update: Update, body: bytes) -> Beside:
-    return Beside(STORE_BESIDE.format(effect=effect), {**_row(update, body), "body": body})
+def _stored_beside(update: Update, body: bytes) -> Beside:
+    row = _row(update, body)
+    return Beside(STORE_BESIDE, {**row, "digest": base64(row["digest"]), "body": base64(body)})
 
 
 def checkout_answer(decision: Decision, *, language_code: str) -> dict[str, Any]:

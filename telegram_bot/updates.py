@@ -141,7 +141,7 @@ def read_update(body: bytes) -> Update | Unreadable:
     update_id = None
     try:
         # A genuine update may hold bytes that are not UTF-8, which Telegram passes on raw.
-        update = json.loads(body.decode(errors="surrogateescape"), object_pairs_hook=_no_duplicates)
+        update = _decode(body.decode(errors="surrogateescape"))
         if not isinstance(update, dict):
             return Unreadable("not an object")
         update_id = _integer(update, "update_id")
@@ -343,7 +343,7 @@ def _fit_for_a_column(text: str) -> str:
 
 def _as_bytes(answer: dict[str, Any]) -> bytes:
     """The object whole, as JSON in ASCII."""
-    return json.dumps(answer, separators=(",", ":")).encode()
+    return _encode(answer).encode()
 
 
 def _kind(name: str) -> str:
@@ -367,3 +367,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"no JSON: {error.msg} at {error.pos}"
     return str(error)[:200]
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_no_duplicates).decode
+_encode = json.JSONEncoder(separators=(",", ":")).encode

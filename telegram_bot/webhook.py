@@ -58,7 +58,14 @@ def knows_a_secret(request: Request) -> bool:
 
 def comes_from_an_allowed_address(request: Request) -> bool:
     allowed = _networks(tuple(settings.TELEGRAM_IP_ALLOWLIST))
-    return not allowed or any(ip_address(request.META["REMOTE_ADDR"]) in network for network in allowed)
+    if not allowed:
+        return True
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:  # a socket without addresses
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address  # as a socket of both families reports IPv4
+    return any(address in network for network in allowed)
 
 
 @cache

@@ -1,13 +1,32 @@
 """What all tests share: the cast, a client that speaks as Telegram, and the local Telegram itself."""
 
+import os
+from pathlib import Path
+
 import pytest
 import structlog
 from django.conf import settings
 from django.test import Client
+from playwright.sync_api import sync_playwright
 
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+# Passwords of staff are hashed for a third of a second each, by intention; nobody guesses at those of the tests.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 class TelegramPosts:
@@ -26,6 +45,17 @@ class TelegramPosts:
             headers={SECRET_HEADER: secret, **headers},
             CONTENT_LENGTH=str(len(body)),
         )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, as staff and buyers have it; without one the tests that need it are skipped."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from entitlements.models import Customer
 from payments.identifiers import uuid7
 from payments.models.catalogue import PaymentMethod, Plan, WhenActive
+from payments.models.up_to import UpTo
 from payments.money import Money
 
 
@@ -64,6 +65,9 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
     def open_at(self, now: datetime) -> Self:
         """Those that can still be paid: sent, or perhaps sent, and not yet expired."""
         return self.filter(status__in=OPEN, expires_at__gt=now)
+
+    def priced(self, price: Money) -> Self:
+        return self.filter(amount=price.amount, currency=price.currency)
 
 
 class Invoice(models.Model):
@@ -156,14 +160,8 @@ class CheckoutDecision(models.Model):
         return "ok" if self.ok else self.reason
 
 
-class ExpiryUpTo(models.Model):
-    """The one row that says up to which moment lapsed invoices have been marked expired."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    moment = models.DateTimeField()
+class ExpiryUpTo(UpTo):
+    """Up to when lapsed invoices have been marked expired."""
 
     class Meta:
         constraints = [models.CheckConstraint(name="expiry_up_to_is_one_row", condition=Q(id=1))]
-
-    def __str__(self) -> str:
-        return self.moment.isoformat()

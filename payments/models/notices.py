@@ -44,6 +44,7 @@ class Notice(models.Model):
                 fields=["next_attempt_at"],
                 condition=Q(sent_at__isnull=True, given_up_at__isnull=True),
             ),
+            models.Index(name="notice_given_up", fields=["id"], condition=Q(given_up_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -8,12 +8,14 @@ from django.test import Client
 
 from config.database import database_now
 from payments import metrics, tallies
-from payments.models import EventStatus, HoldReason, InvoiceStatus, PaymentEvent, TallyResult
+from payments.models import EventStatus, HoldReason, InvoiceStatus, PaymentEvent, Refund, TallyResult
+from payments.recording import record_payment, record_refund
 from telegram_bot.metrics import count_update
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from tests import updates
 from tests.config.reading import figures
 from tests.factories import InvoiceFactory
+from tests.payments.reports import payment_of, refund_of
 from tests.payments.test_tallies import NO_TIME, paid
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +71,45 @@ class TestPayments:
             event_hold(event, resolution)
 
         assert scrape()["starledger_held_payments"] == 1
+
+
+class TestRefunds:
+    def test_are_counted_once_by_how_they_were_learnt_of(self, scrape, invoice):
+        record_payment(payment_of(invoice))
+        for _ in range(3):
+            record_refund(refund_of(invoice))
+
+        assert {name: value for name, value in scrape().items() if name.startswith("telegram_refunds")} == {
+            'telegram_refunds_total{result="confirmed",source="webhook"}': 1
+        }
+
+    def test_are_unconfirmed_since_the_oldest_open_one_was_asked_for(self, scrape, alice, gold):
+        assert scrape()["starledger_refunds_unconfirmed_oldest_seconds"] == 0
+        for status, ago in (("verify", 90), ("requested", 10), ("refused", 900)):
+            Refund.objects.create(
+                payment=paid(alice, gold, ago=NO_TIME),
+                reason="so",
+                requested_by="system",
+                status=status,
+                refusal="no",
+                created_at=database_now() - timedelta(seconds=ago),
+            )
+
+        assert 90 <= scrape()["starledger_refunds_unconfirmed_oldest_seconds"] < 100
+
+    def test_that_wait_for_a_second_person_are_under_way_once_they_are_approved(self, scrape, alice, gold):
+        ago = database_now() - timedelta(hours=3)
+        facts = {"reason": "so", "requested_by": "staff:1", "created_at": ago}
+        for status in ("proposed", "declined"):
+            decided = {"declined_by": "staff:2", "decided_at": ago} if status == "declined" else {}
+            Refund.objects.create(payment=paid(alice, gold, ago=NO_TIME), status=status, **facts, **decided)
+        assert scrape()["starledger_refunds_unconfirmed_oldest_seconds"] == 0
+
+        approved_at = database_now() - timedelta(seconds=90)
+        Refund.objects.filter(status="proposed").update(
+            status="requested", approved_by="staff:2", decided_at=approved_at
+        )
+        assert 90 <= scrape()["starledger_refunds_unconfirmed_oldest_seconds"] < 100
 
 
 def event_hold(event, resolution):
@@ -161,6 +202,8 @@ class TestTheExposition:
             "starledger_inbox_oldest_seconds": "gauge",
             "starledger_jobs_oldest_seconds": "gauge",
             "starledger_held_payments": "gauge",
+            "telegram_refunds_total": "counter",
+            "starledger_refunds_unconfirmed_oldest_seconds": "gauge",
             "entitlement_denied_total": "counter",
         }.items():
             assert f"# TYPE {name} {kind}\n" in text

@@ -1,7 +1,9 @@
 """The ordinary payment in one statement writes exactly what the general operation writes, or nothing at all."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 
@@ -18,14 +20,14 @@ from payments.models import (
     WhenActive,
 )
 from payments.money import Money
-from payments.ordinary import record_ordinary_payment
+from payments.ordinary import RECORD, _record, _values, record_ordinary_payment
 from payments.recording import record_payment, record_refund
 from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
 
 pytestmark = pytest.mark.django_db
 
-NOTHING_BESIDE = Beside("SELECT FROM event", {})
+NOTHING_BESIDE = Beside("SELECT FROM effect", {})
 # What two recordings of one payment may differ in: when they happened and the ids they drew.
 OWN = {
     PaymentEvent: {"id", "received_at"},
@@ -43,14 +45,17 @@ def ordinary(payment):
 
 def books() -> dict:
     return {
-        model.__name__: [
-            {
-                field.attname: getattr(row, field.attname)
-                for field in model._meta.concrete_fields
-                if field.attname not in own and field.attname not in {"id", "received_at"}
-            }
-            for row in model.objects.order_by("pk")
-        ]
+        model.__name__: sorted(
+            (
+                {
+                    field.attname: getattr(row, field.attname)
+                    for field in model._meta.concrete_fields
+                    if field.attname not in own and field.attname not in {"id", "received_at"}
+                }
+                for row in model.objects.all()
+            ),
+            key=str,
+        )
         for model, own in OWN.items()
     }
 
@@ -190,10 +195,60 @@ def test_it_is_one_statement(invoice, django_assert_num_queries):
         ordinary(payment_of(invoice))
 
 
+class TestTogether:
+    """Payments that arrive at the same time share a statement, and nothing else."""
+
+    def test_each_is_recorded_as_if_it_were_alone(self, gold):
+        payments = [payment_of(InvoiceFactory(plan=gold), charge_id=f"stx{number}") for number in range(5)]
+
+        assert undone(lambda: together(payments)) == undone(lambda: [ordinary(payment) for payment in payments])
+
+    def test_an_odd_one_is_left_alone_and_the_others_are_recorded(self, gold):
+        good, odd, also_good = (payment_of(InvoiceFactory(plan=gold), charge_id=f"stx{each}") for each in "abc")
+
+        recorded = together([good, replace(odd, money=Money(1, "XTR")), also_good])
+
+        assert [each is not None for each in recorded] == [True, False, True]
+        assert set(PaymentEvent.objects.values_list("event_id", flat=True)) == {"stxa", "stxc"}
+
+    def test_of_two_by_one_payer_one_is_left_to_the_general_operation(self, alice):
+        plan = PlanFactory(code="gold_more", when_active=WhenActive.EXTEND)
+        payments = [payment_of(InvoiceFactory(customer=alice, plan=plan), charge_id=f"stx{each}") for each in "ab"]
+
+        assert sum(each is not None for each in together(payments)) == 1
+        assert Entitlement.objects.get().version == 1
+
+    def test_a_charge_that_two_report_leaves_all_of_them_to_the_general_operation(self, gold):
+        payments = [payment_of(InvoiceFactory(plan=gold), charge_id="stxSame") for _ in range(2)]
+
+        with transaction.atomic():
+            assert together(payments) == [None, None]
+            transaction.set_rollback(True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("held", ["entitlements_customer", "payments_invoice"])
+def test_a_row_that_somebody_else_holds_is_passed_over_without_waiting(invoice, gold, held):
+    free = payment_of(InvoiceFactory(plan=gold), charge_id="stxFree")
+    pk = invoice.customer_id if held == "entitlements_customer" else invoice.pk
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}) as somebody:
+        somebody.execute(f"SELECT FROM {held} WHERE id = %s FOR UPDATE", [pk])
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '50ms'")
+
+        recorded = together([payment_of(invoice), free])
+
+    assert [each is not None for each in recorded] == [False, True]
+
+
+def together(payments):
+    return _record(RECORD.format(beside=NOTHING_BESIDE.sql), [_values(payment, NOTHING_BESIDE) for payment in payments])
+
+
 def test_what_is_written_beside_shares_its_fate(invoice):
     beside = Beside(
         "INSERT INTO payments_tally (result, plan_code, currency, count, amount)"
-        " SELECT 'duplicate', %(word)s, '', 1, 0 FROM event",
+        " SELECT 'duplicate', beside->>'word', '', 1, 0 FROM effect",
         {"word": "beside"},
     )
 

@@ -1,25 +1,11 @@
 """The chat in a browser: what it may load, and that it shows text as text."""
 
-import os
 import re
-from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.sandbox.conftest import called, eventually
-
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 class TestItsFiles:
@@ -46,16 +32,6 @@ class TestItsFiles:
     def test_do_not_include_others(self, telegram):
         for path in ("/chat.html", "/../server.py", "/static/chat.js"):
             assert httpx.get(telegram.base_url + path).status_code == 404
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

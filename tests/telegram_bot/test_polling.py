@@ -142,7 +142,7 @@ class TestAnInterruption:
 
         assert IncomingUpdate.objects.count() == 1
 
-    @pytest.mark.parametrize("fault", ["500", "502", "cut_before", "half_json"])
+    @pytest.mark.parametrize("fault", ["500", "502", "cut_before", "half_json", "refuse"])
     def test_of_telegram_is_waited_out(self, local_telegram, alice, quick, fault):
         local_telegram.faults.order("getUpdates", fault, times=2)
         with polled():
@@ -198,7 +198,7 @@ class TestTheCommand:
             local_telegram.wait_until_quiet()
         finally:
             process.send_signal(ending)
-            rest, _ = process.communicate(timeout=10)
+            rest, _ = process.communicate(timeout=60)
 
         assert first_line == "Polling for @local_shop_bot. Press Ctrl-C to stop.\n"
         assert (process.returncode, rest.splitlines()[-1]) == (0, "Stopped.")

@@ -6,8 +6,10 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connection
 
+from config import wsgi
 from entitlements.models import Customer, Entitlement
 from payments.models import (
     CheckoutDecision,
@@ -22,6 +24,7 @@ from payments.models import (
     WhenActive,
 )
 from payments.recording import record_payment
+from telegram_bot.middleware import WebhookFirst
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.webhook import LARGEST_BODY, PATH, SECRET_HEADER
 from tests import updates
@@ -60,6 +63,18 @@ class TestStrangers:
 
         assert telegram_posts({"update_id": 1}).status_code == 401
 
+    @pytest.mark.parametrize(
+        ("address", "status"),
+        [("149.154.167.220", 200), ("::ffff:149.154.167.220", 200), ("::1", 401), ("", 401), ("nowhere", 401)],
+    )
+    def test_are_known_by_the_address_of_their_connection(self, client, settings, address, status):
+        settings.TELEGRAM_IP_ALLOWLIST = ["149.154.160.0/20"]
+        headers = {SECRET_HEADER: settings.TELEGRAM_WEBHOOK_SECRETS[0]}
+
+        answer = client.post(PATH, b'{"update_id": 1}', "application/json", headers=headers, REMOTE_ADDR=address)
+
+        assert answer.status_code == status
+
     def test_are_told_apart_while_the_secret_is_rotated(self, telegram_posts, settings):
         old, new = "o" * 32, "n" * 32
         settings.TELEGRAM_WEBHOOK_SECRETS = [new, old]
@@ -86,11 +101,22 @@ class TestTheAddress:
 
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
-    def test_comes_before_every_other_middleware(self, settings, telegram_posts, invoice):
-        settings.MIDDLEWARE = [settings.MIDDLEWARE[0], "tests.telegram_bot.middleware.Maintenance"]
+    @pytest.mark.django_db(transaction=True)  # as after every request, the connection is given back
+    def test_comes_before_django_and_all_its_middleware(self, settings, rf, invoice):
+        settings.MIDDLEWARE = ["tests.telegram_bot.middleware.Maintenance"]
+        application = WebhookFirst(get_wsgi_application())
+        secret = {"HTTP_X_TELEGRAM_BOT_API_SECRET_TOKEN": settings.TELEGRAM_WEBHOOK_SECRETS[0]}
+        update = updates.body(updates.payment(invoice))
+        answers = []
 
-        assert telegram_posts(updates.payment(invoice)).status_code == 200
+        for request in (rf.post(PATH, update, "application/json", **secret), rf.get("/healthz")):
+            application(request.environ, lambda status, _headers: answers.append(status))
+
+        assert answers == ["200 OK", "503 Service Unavailable"]
         assert PaymentEvent.objects.exists()
+
+    def test_is_served_so_in_production(self):
+        assert isinstance(wsgi.application, WebhookFirst)
 
 
 class TestAPayment:
