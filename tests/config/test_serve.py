@@ -16,14 +16,13 @@ from django.db import connection
 from config import health
 from config.env import BASE_DIR
 from config.management.commands.serve import require_webhook_secret
+from tests.ports import free_port
 from tests.postgres_urls import test_database_url
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def port() -> int:
+    return free_port()
 
 
 @contextmanager
@@ -76,9 +75,9 @@ def refusal(port: int, **environment: str) -> str:
 
 @pytest.mark.django_db(transaction=True)
 class TestServe:
-    def test_answers_and_stops_when_told(self, free_port):
-        with serving(free_port) as process:
-            base = f"http://127.0.0.1:{free_port}"
+    def test_answers_and_stops_when_told(self, port):
+        with serving(port) as process:
+            base = f"http://127.0.0.1:{port}"
             assert httpx.get(f"{base}/healthz").text == "ok\n"
             assert httpx.get(f"{base}/readyz").json() == {"status": "ready"}
             assert httpx.get(f"{base}/metrics").status_code == 401
@@ -96,22 +95,22 @@ class TestServe:
             "/nothing",
         ]
 
-    def test_adds_up_the_counters_of_several_processes(self, free_port):
-        with serving(free_port, "--workers", "2") as process:
+    def test_adds_up_the_counters_of_several_processes(self, port):
+        with serving(port, "--workers", "2") as process:
             authorised = {"Authorization": "Bearer the-token"}
             for _ in range(20):
-                httpx.get(f"http://127.0.0.1:{free_port}/healthz")
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
             workers = [
                 child for child in psutil.Process(process.pid).children() if "spawn_main" in str(child.cmdline())
             ]
-            text = httpx.get(f"http://127.0.0.1:{free_port}/metrics", headers=authorised).text
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics", headers=authorised).text
 
         assert len(workers) == 2
         assert text.count("# TYPE telegram_payments_total counter\n") == 1
         assert text.count("# TYPE telegram_precheck_seconds histogram\n") == 1
 
-    def test_leaves_no_process_behind_when_it_is_killed(self, free_port):
-        with serving(free_port) as process:
+    def test_leaves_no_process_behind_when_it_is_killed(self, port):
+        with serving(port) as process:
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             process.communicate(timeout=30)  # its children hold the pipe, and end by themselves
@@ -133,17 +132,17 @@ class TestServe:
             " Choose another with --host and --port."
         )
 
-    def test_refuses_production_without_a_webhook_secret(self, free_port):
-        said = refusal(free_port, TELEGRAM_WEBHOOK_SECRET="")
+    def test_refuses_production_without_a_webhook_secret(self, port):
+        said = refusal(port, TELEGRAM_WEBHOOK_SECRET="")
 
         assert said.startswith("CommandError: TELEGRAM_WEBHOOK_SECRET is not set: ")
 
-    def test_refuses_a_database_that_lacks_migrations(self, free_port):
+    def test_refuses_a_database_that_lacks_migrations(self, port):
         health.require_current_schema.cache_clear()
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE django_migrations RENAME TO django_migrations_away")
         try:
-            said = refusal(free_port)
+            said = refusal(port)
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE django_migrations_away RENAME TO django_migrations")
@@ -151,8 +150,8 @@ class TestServe:
         assert said.startswith("CommandError: The database lacks the migrations ")
         assert said.endswith(": run `manage.py migrate`.")
 
-    def test_refuses_a_database_that_does_not_answer(self, free_port):
-        said = refusal(free_port, DATABASE_URL="postgres://nobody:canary@127.0.0.1:9/nothing")
+    def test_refuses_a_database_that_does_not_answer(self, port):
+        said = refusal(port, DATABASE_URL="postgres://nobody:canary@127.0.0.1:9/nothing")
 
         assert said.startswith("CommandError: The database of DATABASE_URL does not answer")
         assert "canary" not in said

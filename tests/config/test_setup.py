@@ -18,6 +18,7 @@ import pytest
 from django_migration_linter import MigrationLinter
 
 from config.postgres_guard import end_with_parent
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 COPIED = (
@@ -167,12 +168,6 @@ class TestManage:
         assert told.returncode == 1
         assert told.stderr.startswith("SECRET_KEY is not set.")
         assert len(told.stderr.splitlines()) == 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_free(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,8 +15,9 @@ import psycopg
 
 from config.env import BASE_DIR
 from telegram_bot.sandbox.server import LocalTelegram
+from tests.ports import free_port
 
-PATIENCE = 20.0  # seconds; far more than anything here takes
+PATIENCE = 60.0  # seconds; far more than anything here takes, also where three tests share two slow processors
 
 
 class House:
@@ -91,7 +91,10 @@ class House:
             process.wait(timeout=PATIENCE)
 
     def wait_for(self, condition: Any, what: str) -> None:
-        """Wait until a condition holds, connection errors counting as not yet."""
+        """Wait until a condition holds, connection errors counting as not yet.
+
+        :raises AssertionError: it did not, or a process of the house has ended meanwhile; with its last lines
+        """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
@@ -99,8 +102,10 @@ class House:
                     return
             except httpx.TransportError:
                 pass
+            for name, process in self.processes.items():
+                assert process.poll() is None, f"{name} has ended with {process.returncode}:\n{self.log(name)[-4000:]}"
             time.sleep(0.05)
-        raise AssertionError(f"{what} did not come in {PATIENCE} s; the logs are in {self.logs}")
+        raise AssertionError(f"{what} did not come in {PATIENCE} s:\n{self.log('serve')[-4000:]}")
 
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
@@ -138,9 +143,3 @@ class House:
             if series.partition("{")[0] == name and all(f'{key}="{word}"' in series for key, word in labels.items()):
                 return float(value)
         return 0.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

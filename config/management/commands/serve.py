@@ -26,10 +26,10 @@ class Command(BaseCommand):
     help = "Serve HTTP, with granian. Stops gracefully on SIGTERM."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1)")
-        parser.add_argument("--port", type=int, default=16000, help="port to listen at (default 8000)")
-        parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-        parser.add_argument("--threads", type=int, default=16, help="threads of each process (default 16)")
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen at (default %(default)s)")
+        parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+        parser.add_argument("--threads", type=int, default=16, help="threads of each process (default %(default)s)")
 
     def handle(self, *args: Any, host: str, port: int, workers: int, threads: int, **options: Any) -> None:
         if workers < 1 or threads < 1:

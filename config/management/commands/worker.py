@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "Do the jobs: answers to commands, confirmations, upkeep. Stops gracefully on SIGTERM."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--concurrency", type=int, default=8, help="jobs at a time (default 8)")
+        parser.add_argument("--concurrency", type=int, default=8, help="jobs at a time (default %(default)s)")
 
     def handle(self, *args: Any, concurrency: int, **options: Any) -> None:
         require_database()
