@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
+
+# The last moment that Python and readers of JSON know; what would reach beyond it ends then.
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Access:
         if self.ends_at is None:
             return self
         if grant.duration is not None:
-            return Access(max(self.ends_at, grant.granted_at) + grant.duration)
+            begins = max(self.ends_at, grant.granted_at)
+            return Access(begins + min(grant.duration, LAST_MOMENT - begins))
         if grant.ends_at is not None:
             return Access(max(self.ends_at, grant.ends_at))
         return Access(None)

@@ -28,7 +28,8 @@ logger = structlog.get_logger(__name__)
 # * The customer, then the invoice, is locked by `quote`; every other part reads from it, so nothing happens before.
 #   Rows that somebody else holds are passed over: it never waits for one, so one payment cannot hold up the others.
 # * A payer counts once (the rest is left to the general operation), so no row is moved twice.
-# * `access` moves the end only where appending to the newest grant is the same as folding all of them anew.
+# * `access` moves the end only where appending to the newest grant is the same as folding all of them anew: not that of
+#   a life, and none so late that it might reach the last moment there is.
 # * Every later part reads from `paid`: either a whole payment is written, or no row of it at all.
 # * A charge recorded at the same moment elsewhere violates a unique key, which undoes the statement.
 RECORD = """
@@ -64,7 +65,7 @@ WITH brought AS MATERIALIZED (
         latest_grant_at = excluded.latest_grant_at,
         version = held.version + 1
     WHERE held.latest_grant_at <= excluded.latest_grant_at
-      AND held.active_until IS NOT NULL
+      AND held.active_until < '9000-01-01Z'
       AND (held.active_until <= excluded.latest_grant_at
            OR (SELECT when_active FROM quote WHERE quote.customer_id = held.customer_id) = 'extend')
     RETURNING customer_id

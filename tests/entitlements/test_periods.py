@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entitlements.periods import Access, fold, furthest
+from entitlements.periods import LAST_MOMENT, Access, fold, furthest
 
 DAY_0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,6 +67,11 @@ class TestTheFold:
         expected = last_day_paid_for(grants)
 
         assert end_of(grants) == (None if expected is None else day(expected))
+
+    def test_ends_with_the_last_moment_there_is(self):
+        centuries = [AGrant(day(number), duration=timedelta(days=36_500)) for number in range(100)]
+
+        assert end_of(centuries) == LAST_MOMENT
 
     @given(a_history, st.data())
     def test_does_not_depend_on_the_order_in_which_purchases_of_one_moment_came(self, grants, data):

@@ -138,6 +138,12 @@ class TestNothingIsWritten:
     def test_when_it_differs_from_its_invoice(self, invoice, changes):
         self.left_alone(payment_of(invoice, **changes))
 
+    def test_when_the_end_might_be_the_last_moment_there_is(self, extending):
+        record_payment(payment_of(InvoiceFactory(customer=extending.customer, plan=extending.plan), charge_id="stx0"))
+        Entitlement.objects.update(active_until=datetime(9990, 1, 1, tzinfo=UTC))
+
+        self.left_alone(payment_of(extending))
+
     def test_when_it_is_known(self, extending):
         payment = payment_of(extending)
         record_payment(payment)
