@@ -48,15 +48,17 @@ class Enrolment:
 def enrol(*, name: str, role: Role) -> Enrolment:
     """Make an account with a role and a second factor, or give an account that exists this role and a new factor.
 
-    The old factor and the old role end with it. A new account gets a password of 24 random characters.
+    The old factor ends with it, and so does whatever else the account was allowed. A new account gets a password of 24 random characters.
     """
     user, created = User.objects.select_for_update().get_or_create(username=name, defaults={"is_staff": True})
     password = secrets.token_urlsafe(18) if created else None
     if password:
         user.set_password(password)
     user.is_staff = user.is_active = True
+    user.is_superuser = False
     user.save()
     user.groups.set([group_of(role)])
+    user.user_permissions.clear()
     TOTPDevice.objects.filter(user=user).delete()
     device = TOTPDevice.objects.create(user=user, name="authenticator", confirmed=True)
     return Enrolment(user, password, device.config_url)

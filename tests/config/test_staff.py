@@ -59,6 +59,14 @@ class TestEnrolling:
         assert dana.user.check_password(dana.password)
         assert device.verify_token(totp(device.bin_key))
 
+    def test_leaves_nothing_but_the_role(self):
+        mighty = User.objects.create_superuser("dana")
+        mighty.user_permissions.set(Permission.objects.filter(codename="request_refund"))
+
+        enrol(name="dana", role=Role.SUPPORT)
+
+        assert not User.objects.get(username="dana").has_perm("payments.request_refund")
+
     def test_again_changes_role_and_factor_and_keeps_the_password(self):
         first = enrol(name="dana", role=Role.FINANCE)
 
