@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import unfold.admin
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import get_fields_from_path
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.functional import cached_property
 
 from config import shown
@@ -109,6 +112,17 @@ class LargeTableAdmin(Shown, ModelAdmin):
         filters = (each for each in self.list_filter if isinstance(each, tuple))
         fields = (str(field) for field, kind in filters if issubclass(kind, DayRange))
         return next(([f"-{field}"] for field in fields if is_by_day(request, field)), self.ordering)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
+        """Have it done with the chosen rows, of which each is named by what can be a key."""
+        try:
+            for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.opts.pk.to_python(key)  # type: ignore[union-attr]
+        except ValidationError:
+            messages.error(request, "Choose rows of the list.")
+            return redirect(request.get_full_path())
+        answer: HttpResponseBase | None = super().response_action(request, queryset)
+        return answer
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -12,6 +12,8 @@ from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
 
 from config.admin import staff_of
 from config.database import database_now
@@ -49,7 +51,8 @@ def confirmed(view: View) -> View:
             _remember(request)
         return view(page, request, *args, **kwargs)
 
-    return wrapper
+    # Where an error is reported, these two are not told.
+    return method_decorator(sensitive_post_parameters("password", "otp_token"))(wrapper)
 
 
 def _is_recent(request: HttpRequest) -> bool:

@@ -89,21 +89,20 @@ class RefundPages(FactAdmin):
         if not selection.is_valid():
             messages.error(request, "Choose payments in the list first, and then what is to be done with them.")
             return redirect("admin:payments_paymentevent_changelist")
-        payments = list(selection.cleaned_data["payments"])
+        payments = list(selection.cleaned_data["payments"][: staff_refunds.MOST_AT_ONCE + 1])
+        if len(payments) > staff_refunds.MOST_AT_ONCE:
+            messages.error(request, str(staff_refunds.TooMany()))
+            return redirect("admin:payments_paymentevent_changelist")
         form = RefundForm(request.POST if decided(request) else None, initial=request.POST.dict())
         if form.is_bound and form.is_valid():
-            try:
-                answers = staff_refunds.refund_each_by_staff(
-                    payments=payments,
-                    staff=staff_of(request),
-                    reason=form.cleaned_data["reason"],
-                    cancel_subscriptions=form.cleaned_data["cancel_subscription"],
-                )
-            except staff_refunds.TooMany as refusal:
-                form.add_error(None, str(refusal))
-            else:
-                context = {"title": "Asked for", "answers": answers}
-                return page(request, "admin/payments/refund/asked.html", context)
+            answers = staff_refunds.refund_each_by_staff(
+                payments=payments,
+                staff=staff_of(request),
+                reason=form.cleaned_data["reason"],
+                cancel_subscriptions=form.cleaned_data["cancel_subscription"],
+            )
+            context = {"title": "Asked for", "answers": answers}
+            return page(request, "admin/payments/refund/asked.html", context)
         return _selection_page(request, payments, form)
 
     @confirmed

@@ -402,9 +402,8 @@ class TestSeveralAtOnce:
     def test_are_twenty_at_most(self, finn, alice, gold):
         many = [paid(alice, gold, ago=NO_TIME) for _ in range(21)]
 
-        listed = finn.post(LIST, selected(*many), follow=True)
-        assert "Choose at most 20 payments at once." in listed.content.decode()
-        assert "Choose at most 20 payments at once." in finn.post(SELECTED, several(*many)).content.decode()
+        for answer in (finn.post(LIST, selected(*many), follow=True), finn.post(SELECTED, several(*many), follow=True)):
+            assert "Choose at most 20 payments at once." in answer.content.decode()
         assert not Refund.objects.exists()
 
         finn.post(SELECTED, several(*many[1:]))
@@ -427,6 +426,12 @@ class TestSeveralAtOnce:
         answer = finn.post(SELECTED, {"payments": payments} | asked())
 
         assert answer["Location"] == LIST
+
+    @pytest.mark.parametrize("key", ["x", "1", "\x00"])
+    def test_that_can_be_none_lead_back_to_the_list(self, finn, payment, key):
+        sent = selected() | {"_selected_action": [str(payment.pk), key]}
+
+        assert "Choose rows of the list." in finn.post(LIST, sent, follow=True).content.decode()
 
     def test_are_offered_to_those_with_the_permission(self, finn, viewer, two):
         assert "refund_selected" in finn.get(LIST).content.decode()
