@@ -73,7 +73,7 @@ def test_what_had_not_arrived_arrives_after_the_restart(run, receiver):
     receiver.received.clear()
     with run() as telegram:
         telegram.wait_until_quiet()
-    raw, said = sorted((one.body for one in receiver.received), key=len)
+    raw, said = sorted({one.body for one in receiver.received}, key=len)  # the last of the first run may end only now
     assert raw == b"\xff\xfe"
     assert json.loads(said)["message"]["text"] == "hello"
 

@@ -35,7 +35,8 @@ def threads():
 
 @contextmanager
 def general_way(body, threads, monkeypatch, store_and_act):
-    """The general way has stored the update and goes on to its effect only when this context ends."""
+    """The general way has stored the update and goes on to its effect only when this context ends. Yields its outcome
+    to come."""
     arrived, go_on = threading.Event(), threading.Event()
 
     def pause(stored, update, act=receiving._act):
@@ -47,19 +48,19 @@ def general_way(body, threads, monkeypatch, store_and_act):
     outcome = threads.submit(in_a_thread, store_and_act, read_update(body), body)
     try:
         assert arrived.wait(SOON)
-        yield
+        yield outcome
     finally:
         go_on.set()
-    assert outcome.result(SOON) == "done"
 
 
 def test_the_ordinary_way_does_not_wait_for_the_general_one(invoice, threads, monkeypatch):
     body = updates.body(updates.payment(invoice))
 
-    with general_way(body, threads, monkeypatch, receiving._store_and_act):
+    with general_way(body, threads, monkeypatch, receiving._store_and_act) as outcome:
         assert threads.submit(in_a_thread, receive, body).result(SOON) is None
         assert IncomingUpdate.objects.get().status == UpdateStatus.DONE
 
+    assert outcome.result(SOON) == "done"
     assert PaymentEvent.objects.count() == 1
 
 
@@ -67,13 +68,14 @@ def test_it_would_if_the_update_were_not_committed_before_its_effect(invoice, th
     """The twin: row and effect in one transaction, which meets the other way in the opposite order."""
     body = updates.body(updates.payment(invoice))
 
-    with general_way(body, threads, monkeypatch, transaction.atomic(receiving._store_and_act)):
+    with general_way(body, threads, monkeypatch, transaction.atomic(receiving._store_and_act)) as outcome:
         ordinary = threads.submit(in_a_thread, receive, body)
         assert somebody_waits()
 
-    with suppress(receiving.NotStored):  # on a slow machine the lock's time limit is over before that
+    with suppress(receiving.NotStored):  # either may lose: to the deadlock, or to the lock's time limit
         ordinary.result(SOON)
-    assert PaymentEvent.objects.count() == 1
+    assert outcome.result(SOON) in {"done", "failed"}
+    assert PaymentEvent.objects.count() <= 1
 
 
 def somebody_waits() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -20,13 +21,21 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # An interruption is harmless anywhere: what is not stored is not confirmed, so Telegram brings it again.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            with failures_in_plain_words():
-                gateway.delete_webhook()
-                introduce()
-                self.stdout.write(f"Polling for @{gateway.username()}. Press Ctrl-C to stop.")
-                poll(threading.Event())
-        except KeyboardInterrupt:
-            self.stdout.write("Stopped.")
+        stop = threading.Event()
+
+        def end(*_: object) -> None:
+            """Now, and if whatever runs at this moment swallows that, after the request that is open.
+
+            An interruption is harmless anywhere: what is not stored is not confirmed, so Telegram brings it again.
+            """
+            stop.set()
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        with suppress(KeyboardInterrupt), failures_in_plain_words():
+            gateway.delete_webhook()
+            introduce()
+            self.stdout.write(f"Polling for @{gateway.username()}. Press Ctrl-C to stop.")
+            poll(stop)
+        self.stdout.write("Stopped.")
