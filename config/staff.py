@@ -48,7 +48,8 @@ class Enrolment:
 def enrol(*, name: str, role: Role) -> Enrolment:
     """Make an account with a role and a second factor, or give an account that exists this role and a new factor.
 
-    The old factor ends with it, and so does whatever else the account was allowed. A new account gets a password of 24 random characters.
+    The old factor ends with it, and so does whatever else the account was allowed. A new account gets a password of 24
+    random characters.
     """
     user, created = User.objects.select_for_update().get_or_create(username=name, defaults={"is_staff": True})
     password = secrets.token_urlsafe(18) if created else None
