@@ -12,7 +12,6 @@ from django.contrib.admin.utils import get_fields_from_path
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
 
@@ -113,16 +112,15 @@ class LargeTableAdmin(Shown, ModelAdmin):
         fields = (str(field) for field, kind in filters if issubclass(kind, DayRange))
         return next(([f"-{field}"] for field in fields if is_by_day(request, field)), self.ordering)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Have it done with the chosen rows, of which each is named by what can be a key."""
         try:
             for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
-                self.opts.pk.to_python(key)  # type: ignore[union-attr]
+                self.opts.pk.to_python(key)
         except ValidationError:
             messages.error(request, "Choose rows of the list.")
             return redirect(request.get_full_path())
-        answer: HttpResponseBase | None = super().response_action(request, queryset)
-        return answer
+        return super().response_action(request, *args, **kwargs)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
