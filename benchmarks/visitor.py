@@ -80,7 +80,6 @@ def pages() -> dict[str, Page]:
         "customers by name": f"{people}?q=Alice",
         "customers blocked": f"{people}?blocked_at__isempty=0",
         "customers of a month": f"{people}?created_at_from={month}",
-        "holds that wait": f"{_list('payments.hold')}?resolved_at__isempty=1",
         "holds for a reason": f"{_list('payments.hold')}?reason__exact=bought_twice",
         "messages owed": f"{_list('payments.notice')}?state=owed",
         "messages given up": f"{_list('payments.notice')}?state=given_up",
