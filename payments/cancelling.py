@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
 from django.db import transaction
 
 from config.database import database_now, retried
@@ -17,9 +16,7 @@ from payments import intents, subscriptions
 from payments.channels import base as channel
 from payments.channels import telegram
 from payments.models import Refund
-from payments.refunding import BATCH, LEASE, PATIENCE
-
-logger = structlog.get_logger(__name__)
+from payments.refunding import BATCH, LEASE, PATIENCE, log_of
 
 # Each renewal costs the buyer money: however long Telegram is away, it is asked again within the hour.
 PAUSES = (
@@ -71,8 +68,7 @@ def sweep() -> int:
 def _take(refund_id: UUID) -> Refund | None:
     """Lease it, if it is due and nobody else has it."""
     now = database_now()
-    due = Refund.objects.to_cancel_at(now).filter(pk=refund_id).select_related("payment__customer")
-    refund = due.select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    refund = Refund.objects.to_cancel_at(now).taken(refund_id)
     if refund is None:
         return None
     refund.cancel_attempts += 1
@@ -83,14 +79,14 @@ def _take(refund_id: UUID) -> Refund | None:
 
 def _mark_cancelled(refund: Refund) -> None:
     if _change(refund, subscription_cancelled_at=database_now(), cancel_next_attempt_at=None, cancel_detail=""):
-        _log(refund).info("subscription cancelled")
+        log_of(refund).info("subscription cancelled")
 
 
 def _mark_refused(refund: Refund, words: str) -> None:
     if _change(
         refund, cancel_refusal=words, cancel_refused_at=database_now(), cancel_next_attempt_at=None, cancel_detail=""
     ):
-        _log(refund).error("subscription not cancelled", why=words)
+        log_of(refund).error("subscription not cancelled", why=words)
 
 
 @retried
@@ -103,17 +99,10 @@ def _leave(refund: Refund, *, pause: timedelta, detail: str) -> None:
     at = database_now() + max(pause, PAUSES[min(refund.cancel_attempts, len(PAUSES)) - 1])
     if _change(refund, cancel_next_attempt_at=at, cancel_detail=detail):
         intents.schedule_cancellation(refund.pk, at=at)
-        _log(refund).warning("subscription not cancelled yet", detail=detail, next_attempt_at=at.isoformat())
+        log_of(refund).warning("subscription not cancelled yet", detail=detail, next_attempt_at=at.isoformat())
 
 
 def _change(refund: Refund, **changes: object) -> bool:
     """Change the refund if it is still as it was leased; a lease that ran out may be another's now."""
     leased = Refund.objects.filter(pk=refund.pk, cancel_next_attempt_at=refund.cancel_next_attempt_at)
     return leased.update(**changes) == 1
-
-
-def _log(refund: Refund) -> structlog.stdlib.BoundLogger:
-    log: structlog.stdlib.BoundLogger = logger.bind(
-        refund_id=str(refund.pk), payment_id=str(refund.payment_id), user_id=refund.payment.customer.user_id
-    )
-    return log

@@ -118,7 +118,7 @@ def request_refund(
     write = intents.propose_intent if paid.amount > approval_above.get(paid.currency, inf) else intents.open_intent
     refund = write(payment=paid, reason=reason, requested_by=requested_by, cancel_subscription=cancel_subscription)
     refund.refresh_from_db()
-    _log(refund).info("refund requested", requested_by=requested_by, status=refund.status)
+    log_of(refund).info("refund requested", requested_by=requested_by, status=refund.status)
     return refund
 
 
@@ -184,8 +184,7 @@ def sweep() -> int:
 def _take(refund_id: UUID) -> Refund | None:
     """Lease it, if it is due and nobody else has it."""
     now = database_now()
-    due = Refund.objects.due_at(now).filter(pk=refund_id).select_related("payment__customer")
-    refund = due.select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    refund = Refund.objects.due_at(now).taken(refund_id)
     if refund is None:
         return None
     if refund.status == RefundStatus.SENDING:
@@ -288,7 +287,7 @@ def _record(refund: Refund, *, occurred_at: datetime, origin: Origin, raw: bytes
 def _mark_refused(refund: Refund) -> None:
     if _change(refund, status=RefundStatus.REFUSED, detail=f"Telegram refused it: {refund.refusal}."):
         count_refund(RefundResult.REFUSED, source=refund.requested_by.partition(":")[0])
-        _log(refund).error("refund refused", why=refund.refusal)
+        log_of(refund).error("refund refused", why=refund.refusal)
 
 
 @retried
@@ -298,7 +297,7 @@ def _leave(refund: Refund, *, pause: timedelta, **changes: object) -> None:
     at = database_now() + pause
     if _change(refund, next_attempt_at=at, **changes):
         intents.schedule(refund.pk, at=at)
-        _log(refund).warning("refund not confirmed", detail=refund.detail, next_attempt_at=at.isoformat())
+        log_of(refund).warning("refund not confirmed", detail=refund.detail, next_attempt_at=at.isoformat())
 
 
 def _change(refund: Refund, **changes: object) -> bool:
@@ -319,7 +318,8 @@ def _asked_pause(error: channel.ChannelError) -> timedelta:
     return timedelta(seconds=error.retry_after if isinstance(error, channel.Unavailable) else 0)
 
 
-def _log(refund: Refund) -> structlog.stdlib.BoundLogger:
+def log_of(refund: Refund) -> structlog.stdlib.BoundLogger:
+    """A logger whose lines name the refund, its payment and its payer."""
     payment = refund.payment
     log: structlog.stdlib.BoundLogger = logger.bind(
         refund_id=str(refund.pk),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Self
+from uuid import UUID
 
 import pgtrigger
 from django.db import models
@@ -73,6 +74,11 @@ class RefundQuerySet(models.QuerySet["Refund"]):
     def to_cancel_at(self, now: datetime) -> Self:
         """Those with which a subscription is to be cancelled, and whose next try has come."""
         return self.filter(cancel_next_attempt_at__lte=now).exclude(status__in=LEFT_ALONE)
+
+    def taken(self, refund_id: UUID) -> Refund | None:
+        """This one, locked with its payment and customer read, if it is among them and nobody else has it."""
+        locked = self.select_for_update(of=("self",), skip_locked=True, no_key=True)
+        return locked.select_related("payment__customer").filter(pk=refund_id).first()
 
 
 class Refund(models.Model):
