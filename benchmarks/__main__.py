@@ -35,6 +35,7 @@ class Options:
     seconds: float
     sizes: Sequence[int]
     payments: tuple[int, int]
+    visits: int
     only: str | None
     results: Path | None
 
@@ -155,7 +156,8 @@ def take_part(bench: Bench, around: Surroundings, stack: ExitStack) -> None:
 
 def open_pages(bench: Bench, cluster: Cluster) -> Pages:
     """Fill books with few payments and with many, and open each page of their admin, in turn."""
-    few, many = (Books(cluster, payments=payments) for payments in bench.options.payments)
+    options = bench.options
+    few, many = (Books(cluster, payments=payments, visits=options.visits) for payments in options.payments)
     for progress in itertools.chain(few.fill(), many.fill(beginning_with=few)):
         say(f"books: {progress.strip()}")
     with ExitStack() as stack:
@@ -186,10 +188,16 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--results", type=Path, help="where to write the JSON (a whole run: benchmarks/results.json)")
     given = parser.parse_args(arguments)
     if given.quick:
-        return Options(1, 1, sizes=(1_000,), payments=(2_000, 3_000), only=given.only, results=given.results)
+        return Options(1, 1, sizes=(1_000,), payments=(2_000, 3_000), visits=2, only=given.only, results=given.results)
     results = given.results or (None if given.only else RESULTS)
     return Options(
-        rounds=given.rounds, seconds=given.seconds, sizes=SIZES, payments=PAYMENTS, only=given.only, results=results
+        rounds=given.rounds,
+        seconds=given.seconds,
+        sizes=SIZES,
+        payments=PAYMENTS,
+        visits=5,
+        only=given.only,
+        results=results,
     )
 
 

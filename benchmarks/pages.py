@@ -15,7 +15,6 @@ from benchmarks.cluster import Cluster
 from benchmarks.starledger import MANAGE, PRODUCTION
 
 GOAL = 1.5  # a page's time with many payments, as a multiple of its time with few
-VISITS = 5  # of a page in each round, the first of which only warms it
 
 
 class PagesFailed(Exception):
@@ -33,8 +32,11 @@ class Times:
 class Books:
     """A database with so many payments, and somebody at its admin."""
 
-    def __init__(self, cluster: Cluster, *, payments: int) -> None:
-        self.payments = payments
+    def __init__(self, cluster: Cluster, *, payments: int, visits: int) -> None:
+        """
+        :param visits: of a page in each round, the first of which only warms it
+        """
+        self.payments, self.visits = payments, visits
         self.times: dict[str, Times] = {}
         self._cluster, self.database = cluster, f"pages_{payments}"
         self._visitor: subprocess.Popen[str] | None = None
@@ -62,7 +64,7 @@ class Books:
     def visit(self, page: str) -> None:
         """Open it some times, and keep how long it took."""
         times = self.times[page]
-        for number in range(VISITS):
+        for number in range(self.visits):
             print(page, file=self._open_visitor.stdin, flush=True)
             seen = self._told()
             if number:
