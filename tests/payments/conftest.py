@@ -1,5 +1,7 @@
 """A Telegram that the gateway calls, in which things have been paid."""
 
+from datetime import timedelta
+
 import pytest
 
 from payments.models import PaymentEvent
@@ -47,6 +49,16 @@ class Telegram:
         world = self.local._world
         person = world.truth.people[payment.customer.telegram_user_id]
         self.local._loop.now(lambda: world.checkout.refund(payment.event_id, person))
+
+    def happened(self, charge_id: str, *, ago: timedelta, direction: str = "source") -> None:
+        """Let a row of the list be that old."""
+
+        def change() -> None:
+            for row in self.local._world.truth.transactions:
+                if row["id"] == charge_id and direction in row:
+                    row["date"] -= int(ago.total_seconds())
+
+        self.local._loop.now(change)
 
     def buyer_cancels(self, subscription: Subscription) -> None:
         """End the renewals without a call of ours."""

@@ -26,7 +26,7 @@ def facts(telegram) -> dict:
     truth = telegram.truth
     return {
         name: getattr(truth, name)
-        for name in ("bot", "people", "messages", "invoices", "charges", "subscriptions", "transactions", "webhook")
+        for name in ("bot", "people", "messages", "invoices", "charges", "subscriptions", "transactions", "webhook", "balance")
     } | {"forwards": telegram._world.truth.forwards, "callbacks": truth.callbacks, "checkouts": truth.checkouts}
 
 
@@ -42,6 +42,7 @@ def test_everything_is_there_again(run, receiver):
         markup = {"inline_keyboard": [[{"text": "Gold", "callback_data": "gold"}]]}
         api.result("sendMessage", chat_id=alice.id, text="Choose", reply_markup=markup)
         alice.presses("Gold")
+        telegram.charges_back(3)
         alice.forwards(api.invoice(alice), to=bob)
         charge = alice.pays(api.invoice(alice)).charge
         alice.pays(api.link(alice, subscription_period=2_592_000))
