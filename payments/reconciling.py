@@ -41,6 +41,7 @@ RENEWED_EVERY = 10  # seconds
 LISTED_WITHIN = timedelta(minutes=5)  # for a charge to appear in the list of all of Telegram's servers
 BATCH = 200
 TRIES = 4  # of reading on, as long as it comes to nothing
+FIRST_PAUSE = 1.0  # seconds, and twice as long each time
 LONGEST_PAUSE = 60  # seconds that Telegram may ask us to wait, before we leave it to the next run
 READINGS = 3  # for one during which the balance stays as it is
 
@@ -235,10 +236,10 @@ class Reconciliation:
             except channel.ChannelError as error:
                 tries = tries + 1 if mirror.length() <= length else 1
                 length = mirror.length()
-                pause = error.retry_after if isinstance(error, channel.Unavailable) else 2 ** (tries - 1)
+                pause = error.retry_after if isinstance(error, channel.Unavailable) else FIRST_PAUSE * 2 ** (tries - 1)
                 if tries == TRIES or pause > LONGEST_PAUSE:
                     raise
-                self.say(f"Telegram: {error}. Asking again in {pause} s")
+                self.say(f"Telegram: {error}. Asking again in {pause:g} s")
                 _change(self.run, lease_until=database_now() + LEASE + timedelta(seconds=pause))
                 time.sleep(pause)
 

@@ -20,7 +20,6 @@ from payments.models import (
     EventType,
     Hold,
     HoldReason,
-    MirrorCursor,
     Notice,
     Origin,
     PaymentEvent,
@@ -32,11 +31,12 @@ from payments.models import (
     Tally,
     TallyResult,
 )
-from payments.recording import record_payment
 from payments.reconciling import AlreadyRunning, NoBot, TakenOver, cursor_age, reconcile, warn_when_behind
+from payments.recording import record_payment
 from payments.refunding import request_refund
 from payments.subscriptions import PERIOD
 from telegram_bot.gateway import gateway
+from payments.money import Money
 from tests.books import faults_in_the_books
 from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of
@@ -64,6 +64,11 @@ def listed(charge_id: str, user_id: int, *, amount=500, payload="somebody's", **
     return {"id": charge_id, "amount": amount, "date": int(time.time()), "source": partner}
 
 
+def given_back(sale: dict) -> dict:
+    """The second row, which says that the sale was refunded."""
+    return {name: value for name, value in sale.items() if name != "source"} | {"receiver": sale["source"]}
+
+
 def open_kinds() -> list[str]:
     return list(Discrepancy.objects.unresolved().order_by("pk").values_list("kind", flat=True))
 
@@ -72,10 +77,16 @@ def notices() -> list[str]:
     return list(Notice.objects.order_by("pk").values_list("kind", flat=True))
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Pauses that nobody asked for cost little; nothing else is replaced."""
+    monkeypatch.setattr(reconciling, "FIRST_PAUSE", 0.01)
+
+
 @pytest.fixture
 def subscribed(alice):
     """An invoice of Alice's for a month that renews."""
-    monthly = PlanFactory(code="gold_monthly", recurring=True, duration_days=30)
+    monthly = PlanFactory(code="gold_monthly", recurring=True, duration_days=30, prices=[Money(500, "XTR")])
     return InvoiceFactory(customer=alice, plan=monthly)
 
 
@@ -115,7 +126,8 @@ class TestAPayment:
 
     def test_for_an_invoice_that_was_lost_is_held_because_we_signed_it(self, telegram, invoice):
         charge = telegram.charges(invoice)
-        invoice.delete()
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE payments_invoice CASCADE")
         telegram.happened(charge, ago=LONG_AGO)
 
         run()
@@ -181,7 +193,7 @@ class TestARefund:
         refund = PaymentEvent.objects.get(refund_of=payment)
         assert (refund.origin, refund.event_type) == (Origin.RECONCILIATION, EventType.STARS_REFUND)
         assert Grant.objects.get().revoked_reason == "Given back in Telegram, and not by us."
-        assert notices() == ["refunded"] or notices() == ["payment_confirmed", "refunded"]
+        assert notices() == ["payment_confirmed", "refunded"]
         assert [counts(first), counts(second)] == [{"matched": 1, "refunded": 1}, {}]
         assert faults_in_the_books() == []
 
@@ -209,8 +221,8 @@ class TestARefund:
 
     def test_of_another_amount_is_a_discrepancy(self, telegram, invoice):
         payment = telegram.sells(invoice)
-        row = listed(payment.event_id, invoice.customer.telegram_user_id, amount=1, payload=invoice.payload)
-        telegram.local.adds_transaction({**row, "receiver": row.pop("source")} | {})
+        sale = listed(payment.event_id, invoice.customer.telegram_user_id, amount=1, payload=invoice.payload)
+        telegram.local.adds_transaction(given_back(sale))
 
         run()
 
@@ -222,9 +234,10 @@ class TestARefund:
         telegram.local.adds_transaction(sale)
         telegram.happened("stxOld", ago=LONG_AGO)
         run()
-        telegram.local.adds_transaction({**sale, "receiver": sale["source"]} | {"date": int(time.time()) + 1} | {})
+        telegram.local.adds_transaction(given_back(sale))
+        telegram.happened("stxOld", ago=timedelta(seconds=-1), direction="receiver")
 
-        assert not PaymentEvent.objects.exists()
+        assert counts(run()) == {"other": 1}
 
 
 class TestASubscription:
@@ -568,7 +581,6 @@ class TestTheCursor:
 
     def test_is_as_old_as_the_last_run_that_came_to_its_end(self, telegram):
         run()
-        MirrorCursor.objects.all()
         at = database_now() - timedelta(minutes=50)
         ReconciliationRun.objects.update(true_at=at)
         reconciling._begin(asked_by="schedule", full=False)
