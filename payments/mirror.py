@@ -33,15 +33,15 @@ def bring_up_to_date(*, since: int | None = None, progress: Callable[[int], obje
     :raises ChannelError: and what was read up to then is kept
     """
     began = database_now()
-    cursor = _cursor()
-    if cursor.not_before is not None and cursor.not_before > began:
-        raise channel.Unavailable(retry_after=math.ceil((cursor.not_before - began).total_seconds()))
-    offset = max(0, cursor.length - OVERLAP)
+    at = cursor()
+    if at.not_before is not None and at.not_before > began:
+        raise channel.Unavailable(retry_after=math.ceil((at.not_before - began).total_seconds()))
+    offset = max(0, at.length - OVERLAP)
     if since is not None:
         offset = min(offset, since)
     rows = _read(offset)
-    if offset < cursor.length and not _is_known(rows[: cursor.length - offset]):
-        logger.warning("another list than was mirrored is read from its beginning", length=cursor.length)
+    if offset < at.length and not _is_known(rows[: at.length - offset]):
+        logger.warning("another list than was mirrored is read from its beginning", length=at.length)
         MirrorCursor.objects.update(length=0)
         offset, rows = 0, _read(0)
     # Pages may be short: only an empty one is the end.
@@ -99,7 +99,8 @@ def _mirrored(row: ListedTransaction) -> StarTransaction:
     )
 
 
-def _cursor() -> MirrorCursor:
+def cursor() -> MirrorCursor:
+    """The one row that says how far the list is mirrored, made when it is first asked for."""
     MirrorCursor.objects.bulk_create([MirrorCursor()], ignore_conflicts=True)
     return MirrorCursor.objects.get()
 

@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from procrastinate.contrib.django import app
 
 from config.database import database_now, retried, settled_moment, violates
+from entitlements import audit
 from payments import discrepancies, mirror
 from payments.channels import base as channel
 from payments.channels import telegram
@@ -35,6 +37,11 @@ from payments.models import (
 )
 from payments.money import stars_in_words
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+PERMISSION = "payments.reconcile"
+ASKED = "asked for a reconciliation"
 BEHIND = timedelta(hours=1)  # I11
 LEASE = timedelta(seconds=60)
 RENEWED_EVERY = 10  # seconds
@@ -97,6 +104,20 @@ def reconcile(*, asked_by: str, full: bool = False, progress: Progress = lambda 
         _end(run, RunOutcome.FAILED, error=f"{type(error).__name__}: {error}")
         raise
     return run
+
+
+@transaction.atomic
+def ask_for_run(*, staff: User, reason: str, full: bool = False) -> None:
+    """Have a worker do it as soon as it can.
+
+    :raises PermissionDenied: staff may not
+    :raises audit.ReasonMissing: no reason is given
+    """
+    reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
+    audit.record(staff=staff, what=ASKED, subject=mirror.cursor(), reason=reason, after={"full": full})
+    # By its name: the task knows this module.
+    task = app.configure_task("payments.tasks.reconcile_as_asked", queue="upkeep")
+    task.defer(asked_by=audit.name_of(staff), full=full)
 
 
 def cursor_age() -> float | None:

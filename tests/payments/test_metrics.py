@@ -205,6 +205,8 @@ class TestTheExposition:
             "telegram_refunds_total": "counter",
             "starledger_refunds_unconfirmed_oldest_seconds": "gauge",
             "entitlement_denied_total": "counter",
+            "starledger_reconcile_cursor_age_seconds": "gauge",
+            "starledger_reconcile_discrepancies": "gauge",
         }.items():
             assert f"# TYPE {name} {kind}\n" in text
             assert f"# HELP {name} " in text

@@ -31,12 +31,12 @@ from payments.models import (
     Tally,
     TallyResult,
 )
+from payments.money import Money
 from payments.reconciling import AlreadyRunning, NoBot, TakenOver, cursor_age, reconcile, warn_when_behind
 from payments.recording import record_payment
 from payments.refunding import request_refund
 from payments.subscriptions import PERIOD
 from telegram_bot.gateway import gateway
-from payments.money import Money
 from tests.books import faults_in_the_books
 from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of
