@@ -52,13 +52,14 @@ class Telegram:
 
     def happened(self, charge_id: str, *, ago: timedelta, direction: str = "source") -> None:
         """Let a row of the list be that old."""
+        date = int(self.local.now() - ago.total_seconds())
+        self.is_listed_as(charge_id, direction=direction, date=date)
 
-        def change() -> None:
-            for row in self.local._world.truth.transactions:
-                if row["id"] == charge_id and direction in row:
-                    row["date"] -= int(ago.total_seconds())
-
-        self.local._loop.now(change)
+    def is_listed_as(self, charge_id: str, *, direction: str = "source", **changes: int) -> None:
+        """Let a row of the list say something else."""
+        rows = self.local._world.truth.transactions
+        [row] = [row for row in rows if row["id"] == charge_id and direction in row]
+        self.local._loop.now(lambda: row.update(changes))
 
     def buyer_cancels(self, subscription: Subscription) -> None:
         """End the renewals without a call of ours."""
