@@ -47,9 +47,7 @@ LEASE = timedelta(seconds=60)
 RENEWED_EVERY = 10  # seconds
 LISTED_WITHIN = timedelta(minutes=5)  # for a charge to appear in the list of all of Telegram's servers
 BATCH = 200
-TRIES = 4  # of reading on, as long as it comes to nothing
 FIRST_PAUSE = 1.0  # seconds, and twice as long each time
-LONGEST_PAUSE = 60  # seconds that Telegram may ask us to wait, before we leave it to the next run
 READINGS = 3  # for one during which the balance stays as it is
 
 Progress = Callable[[str], object]
@@ -83,13 +81,16 @@ class TakenOver(ReconcilingError):
         super().__init__("Another run took this one for dead and has gone on from where it was.")
 
 
-def reconcile(*, asked_by: str, full: bool = False, progress: Progress = lambda words: None) -> ReconciliationRun:
+def reconcile(
+    *, asked_by: str, full: bool = False, patience: float = 0, progress: Progress = lambda words: None
+) -> ReconciliationRun:
     """Compare, record what is missing, and keep what only a person can settle. No transaction may be open.
 
     Repeating it changes nothing. It may die anywhere: the next one goes on from there.
 
     :param asked_by: `schedule`, `command` or `staff:<id>`
     :param full: read the list from its beginning and compare everything anew
+    :param patience: for how many seconds in all it may wait before asking a Telegram that fails again
     :raises ReconcilingError: a subclass for each reason
     :raises ChannelError: Telegram's list or balance could not be read; the run is kept with that
     """
@@ -97,7 +98,7 @@ def reconcile(*, asked_by: str, full: bool = False, progress: Progress = lambda 
         raise NoBot
     run = _begin(asked_by=asked_by, full=full)
     try:
-        Reconciliation(run, progress).carry_out()
+        Reconciliation(run, patience, progress).carry_out()
     except TakenOver:
         raise
     except Exception as error:
@@ -202,8 +203,9 @@ COUNTS = ("matched", "recorded", "held", "refunded", "other", "found", "healed")
 class Reconciliation:
     """One run, from reading the list to its outcome."""
 
-    def __init__(self, run: ReconciliationRun, progress: Progress) -> None:
+    def __init__(self, run: ReconciliationRun, patience: float, progress: Progress) -> None:
         self.run = run
+        self.patience = patience
         self.say = progress
         self.counts: Counter[str] = Counter()
         self.renewed = time.monotonic()
@@ -243,26 +245,24 @@ class Reconciliation:
         self.say(f"{rows:,} rows of Telegram's list read")
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
-        """Ask Telegram, and again after a pause where that can help.
+        """Ask Telegram, and again after a pause as long as there is patience.
 
-        :raises ChannelError: it did not
+        :raises ChannelError: it did not answer
         """
-        tries, length = 0, mirror.length()
+        backoff = FIRST_PAUSE
         while True:
             self.keep_lease()
             try:
                 return call()
-            except channel.Refused:
-                raise
             except channel.ChannelError as error:
-                tries = tries + 1 if mirror.length() <= length else 1
-                length = mirror.length()
-                pause = error.retry_after if isinstance(error, channel.Unavailable) else FIRST_PAUSE * 2 ** (tries - 1)
-                if tries == TRIES or pause > LONGEST_PAUSE:
+                pause = error.retry_after if isinstance(error, channel.Unavailable) else backoff
+                if isinstance(error, channel.Refused) or pause > self.patience:
                     raise
                 self.say(f"Telegram: {error}. Asking again in {pause:g} s")
                 _change(self.run, lease_until=database_now() + LEASE + timedelta(seconds=pause))
                 time.sleep(pause)
+                self.patience -= pause
+                backoff *= 2
 
     def compare_list(self) -> None:
         """The rows that no run has compared yet."""

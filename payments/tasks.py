@@ -11,6 +11,9 @@ from config.database import database_now
 from payments import cancelling, expiry, reconciling, recording, refunding, revenue, tallies
 from payments.channels.base import ChannelError
 
+# Seconds that a job may wait for Telegram: a worker that is told to stop waits for its jobs.
+PATIENCE = 3
+
 log = structlog.get_logger(__name__)
 
 
@@ -88,7 +91,7 @@ def reconcile_as_asked(asked_by: str, full: bool) -> None:
 
 def _reconcile(*, asked_by: str, full: bool) -> None:
     try:
-        reconciling.reconcile(asked_by=asked_by, full=full)
+        reconciling.reconcile(asked_by=asked_by, full=full, patience=PATIENCE)
     except reconciling.NoBot:
         pass
     except (reconciling.ReconcilingError, ChannelError) as error:

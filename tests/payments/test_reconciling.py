@@ -312,8 +312,7 @@ class TestWhatIsMissingThere:
         assert Discrepancy.objects.get().resolved_by == "reconciliation"
         assert Discrepancy.objects.get().resolved_why
 
-    def test_is_not_said_while_the_list_cannot_be_read(self, telegram, alice, gold, monkeypatch):
-        monkeypatch.setattr(reconciling, "TRIES", 1)
+    def test_is_not_said_while_the_list_cannot_be_read(self, telegram, alice, gold):
         paid(alice, gold, ago=LONG_AGO)
         telegram.faults.order("getStarTransactions", "500", times=9)
 
@@ -432,15 +431,14 @@ class TestTelegramFailing:
         telegram.charges(invoice)
         telegram.faults.order(method, fault, retry_after=1)
 
-        assert run().recorded == 1
+        assert run(patience=2).recorded == 1
 
-    def test_for_longer_ends_the_run_and_the_next_goes_on(self, telegram, invoice, monkeypatch):
-        monkeypatch.setattr(reconciling, "TRIES", 2)
+    def test_for_longer_ends_the_run_and_the_next_goes_on(self, telegram, invoice):
         telegram.charges(invoice)
-        telegram.faults.order("getStarTransactions", "500", times=2)
+        telegram.faults.order("getStarTransactions", "500", times=3)
 
         with pytest.raises(Unclear):
-            run()
+            run(patience=0.05)  # pauses of 0.01 s and 0.02 s
 
         failed = ReconciliationRun.objects.get()
         assert (failed.outcome, failed.error[:7]) == (RunOutcome.FAILED, "Unclear")
@@ -450,7 +448,7 @@ class TestTelegramFailing:
         telegram.faults.order("getStarTransactions", "429", retry_after=500)
 
         with pytest.raises(ChannelError):
-            run()
+            run(patience=499)
 
         assert telegram.calls("getStarTransactions") == 1
 
@@ -458,11 +456,17 @@ class TestTelegramFailing:
         monkeypatch.setattr(mirror, "PAGE", 2)
         for number in range(5):
             telegram.local.adds_transaction({**WITHDRAWAL, "id": str(number)})
-        telegram.faults.order("getStarTransactions", "500")
+        failures = iter(["500"])
 
-        done = run()
+        def fail_once(words: str) -> None:
+            for kind in failures:
+                telegram.faults.order("getStarTransactions", kind)
+
+        done = run(patience=1, progress=fail_once)
 
         assert (done.outcome, done.other) == (RunOutcome.CLEAN, 5)
+        calls = telegram.truth.calls_of("getStarTransactions")
+        assert [(int(call.arguments["offset"]), call.fault) for call in calls][:2] == [(0, None), (2, "500")]
 
 
 class TestAnOrdinaryRun:
@@ -554,7 +558,7 @@ class TestOneAtATime:
         silent.refresh_from_db()
         assert silent.outcome == RunOutcome.DIED
         with pytest.raises(TakenOver):
-            reconciling.Reconciliation(silent, print).carry_out()
+            reconciling.Reconciliation(silent, 0, print).carry_out()
 
     def test_goes_on_from_where_a_dead_one_came_to(self, telegram, invoice):
         telegram.sells(invoice)
@@ -587,8 +591,7 @@ class TestTheCursor:
 
         assert 3000 <= cursor_age() < 3100
 
-    def test_is_as_old_as_the_first_run_while_none_has_come_to_its_end(self, telegram, monkeypatch):
-        monkeypatch.setattr(reconciling, "TRIES", 1)
+    def test_is_as_old_as_the_first_run_while_none_has_come_to_its_end(self, telegram):
         telegram.faults.order("getMyStarBalance", "500", times=2)
         for _ in range(2):
             with pytest.raises(ChannelError):

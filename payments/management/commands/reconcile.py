@@ -14,6 +14,7 @@ from payments.models import Discrepancy, ReconciliationRun, RunOutcome
 from payments.reconciling import COUNTS, Progress, ReconcilingError, reconcile
 
 SECONDS_OF_SILENCE = 2
+PATIENCE = 600  # seconds that somebody who is looking on may wait for Telegram
 
 
 class Command(BaseCommand):
@@ -28,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, full: bool, **options: Any) -> None:
         require_database()
         try:
-            run = reconcile(asked_by="command", full=full, progress=self.progress())
+            run = reconcile(asked_by="command", full=full, patience=PATIENCE, progress=self.progress())
         except ReconcilingError as error:
             raise CommandError(str(error)) from error
         except ChannelError as error:
