@@ -59,6 +59,8 @@ NAVIGATION = [
         "Operations",
         _item("Updates", "inbox", "telegram_bot.incomingupdate"),
         _item("Messages", "outbox", "payments.notice"),
+        _item("Reconciliation", "balance", "payments.reconciliationrun"),
+        _item("Discrepancies", "rule", "payments.discrepancy"),
         _item("Jobs", "manufacturing", "procrastinate.procrastinatejob"),
     ),
     _group(

@@ -265,6 +265,8 @@ FIRST_PAGE_SECTIONS = ["payments.revenue_pages.summary"]  # each `(request) -> H
 ATTENTION_SOURCES = [
     "payments.attention.held_payments",
     "payments.attention.refunds_to_approve",
+    "payments.attention.open_discrepancies",
+    "payments.attention.last_reconciliation",
     "telegram_bot.attention.dead_letters",
     "payments.attention.oldest_unsent_notice",
 ]
@@ -292,6 +294,8 @@ LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
 # What a worker runs beside the jobs, each `(stop: threading.Event) -> None` in a thread of its own.
 WORKER_LOOPS = ["telegram_bot.notices.drain"]
+# What a worker does as soon as it starts: periodic tasks that should not wait for their time.
+JOBS_AT_START = ["payments.tasks.reconcile"]
 
 # Derived keys: one secret, several purposes, none of them the secret itself.
 PAYLOAD_KEY = hashlib.blake2b(b"invoice payloads", key=SECRET_KEY.encode()[:64], digest_size=32).digest()

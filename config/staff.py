@@ -20,6 +20,8 @@ APPS = ("entitlements", "payments", "telegram_bot")
 MONEY = (
     "payments.resolve_hold",
     "payments.request_refund",
+    "payments.reconcile",
+    "payments.resolve_discrepancy",
     "payments.export",
     "payments.view_revenue",
     "payments.view_revenueday",

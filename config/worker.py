@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import psycopg
 import structlog
 from django.conf import settings
+from django.db import connection
 from django.utils.module_loading import import_string
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import ConnectorException
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.worker import Worker
 from psycopg_pool import AsyncConnectionPool
 
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 async def work(*, concurrency: int) -> None:
     """Work until SIGTERM or SIGINT, then finish what was begun.
 
+    The jobs named in `JOBS_AT_START` are done first, as if their time had come.
     The loops are functions named in `WORKER_LOOPS`, each `(stop: threading.Event) → None` in a thread of its own.
 
     :raises BaseException: whatever ended a loop that should not have ended
@@ -48,11 +51,24 @@ async def work(*, concurrency: int) -> None:
         loop.add_done_callback(ask_to_stop)
     log.info("worker started", concurrency=concurrency, loops=settings.WORKER_LOOPS)
     try:
+        await asyncio.to_thread(defer_jobs_of_the_start)
         await run_jobs(concurrency=concurrency, asked=asked)
     finally:
         ask_to_stop()
         await asyncio.gather(*loops)
     log.info("worker stopped")
+
+
+def defer_jobs_of_the_start() -> None:
+    """What was missed while nobody worked is not left until its time comes again."""
+    try:
+        for name in settings.JOBS_AT_START:
+            with suppress(AlreadyEnqueued):
+                app.configure_task(name).defer(timestamp=int(time.time()))
+    except ConnectorException as error:
+        log.warning("the jobs of the start are left to their time", error=str(error.__cause__ or error).strip())
+    finally:
+        connection.close()
 
 
 async def run_jobs(*, concurrency: int, asked: asyncio.Event) -> None:

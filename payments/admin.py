@@ -21,6 +21,7 @@ from payments import staff_refunds
 from payments.hold_pages import HoldPages
 from payments.models import (
     CheckoutDecision,
+    Discrepancy,
     EarlyRefund,
     ExpiryUpTo,
     Hold,
@@ -32,6 +33,7 @@ from payments.models import (
     Plan,
     Price,
     ProviderRecord,
+    ReconciliationRun,
     Refund,
     RefundStatus,
     RefundTally,
@@ -43,6 +45,7 @@ from payments.models import (
     TallyUpTo,
 )
 from payments.models.ledger import PAYMENTS
+from payments.reconciliation_pages import DiscrepancyPages, RunPages
 from payments.refund_pages import ApprovalPages, RefundPages
 from payments.revenue_pages import RevenuePages
 from payments.selectors import PaymentStatus, status_of
@@ -432,11 +435,34 @@ class RefundTallyAdmin(FactAdmin):
 
 @admin.register(StarTransaction)
 class StarTransactionAdmin(FactAdmin):
-    list_display = ("transaction_id", "direction", "amount", "nanostar_amount", "date", "telegram_user_id")
+    list_display = ("transaction_id", "direction", "amount", "nanostar_amount", "date", "telegram_user_id", "renews")
     list_filter = ("direction",)
     search_fields = ("transaction_id",)
 
 
 @admin.register(MirrorCursor)
 class MirrorCursorAdmin(FactAdmin):
-    list_display = ("length", "read_at", "not_before")
+    list_display = ("length", "balance", "read_at", "not_before")
+
+
+@admin.register(ReconciliationRun)
+class ReconciliationRunAdmin(RunPages):
+    list_display = (
+        "started_at", "outcome", "asked_by", "full", "matched", "recorded", "held", "refunded", "other", "found",
+        "healed", "error",
+    )  # fmt: skip
+    list_filter = ("outcome",)
+
+
+class OpenFilter(admin.EmptyFieldListFilter):
+    """By the index of the few that wait for a person."""
+
+    served_in_order_of = "pk"
+
+
+@admin.register(Discrepancy)
+class DiscrepancyAdmin(DiscrepancyPages):
+    list_display = ("kind", "transaction_id", "event", "telegram_says", "we_have", "found_at", "resolved_by")
+    list_select_related = ("event",)
+    list_filter = (("resolved_at", OpenFilter), "kind")
+    search_fields = ("transaction_id", "event__customer__user_id", "event__customer__telegram_user_id")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from django.db.models import Min
 from django.urls import reverse
 
 from config.attention import MOST_COUNTED, Figure, how_long, how_many
 from config.database import database_now
 from config.shown import Tone
-from payments.models import Hold, Notice, Refund
+from payments import reconciling
+from payments.models import Discrepancy, Hold, Notice, Refund
 
 SECONDS_BEFORE_UNSENT_IS_LATE = 60
 
@@ -32,6 +35,30 @@ def refunds_to_approve() -> Figure:
         address=reverse("admin:payments_refund_changelist") + "?status__exact=proposed",
         permission="payments.request_refund",
         tone=Tone.WAITING if count else Tone.GOOD,
+    )
+
+
+def open_discrepancies() -> Figure:
+    count = Discrepancy.objects.unresolved()[: MOST_COUNTED + 1].count()
+    return Figure(
+        what="Disagreements with Telegram",
+        value=how_many(count),
+        address=reverse("admin:payments_discrepancy_changelist") + "?resolved_at__isempty=1",
+        permission="payments.view_discrepancy",
+        tone=Tone.BAD if count else Tone.GOOD,
+    )
+
+
+def last_reconciliation() -> Figure:
+    age = reconciling.cursor_age()
+    is_behind = age is not None and age > reconciling.BEHIND.total_seconds()
+    value = "no bot" if age is None else f"{how_long(age)} ago" if isfinite(age) else "never"
+    return Figure(
+        what="Compared with Telegram",
+        value=value,
+        address=reverse("admin:payments_reconciliationrun_changelist"),
+        permission="payments.view_reconciliationrun",
+        tone=Tone.BAD if is_behind else Tone.GOOD,
     )
 
 

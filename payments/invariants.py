@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.periods import fold
 from payments import revenue, tallies
+from payments.discrepancies import SETTLED
 from payments.staff_refunds import APPROVED, ASKED, DECLINED, RECORDED
 
 Progress = Callable[[int], None]
@@ -193,6 +194,9 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
             SELECT 'payments.refund', id::text, '{APPROVED}' FROM payments_refund WHERE approved_by <> ''
             UNION ALL
             SELECT 'payments.refund', id::text, '{DECLINED}' FROM payments_refund WHERE declined_by <> ''
+            UNION ALL
+            SELECT 'payments.discrepancy', id::text, '{SETTLED}' FROM payments_discrepancy
+            WHERE resolved_by LIKE 'staff:%'
             UNION ALL
             SELECT 'payments.paymentevent', id::text, '{RECORDED}' FROM payments_paymentevent AS refund
             WHERE origin = 'staff'

@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from config.database import database_now
-from payments import tallies
-from payments.models import Hold, Invoice, Refund, RefundTally
+from payments import reconciling, tallies
+from payments.models import Discrepancy, Hold, Invoice, Refund, RefundTally
 
 # Finest where we want to be, and up to the ten seconds that Telegram waits.
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -77,6 +77,18 @@ class PaymentBooks(Collector):
             "starledger_refunds_unconfirmed_oldest_seconds",
             "For how long the oldest refund has been under way; those that wait for a second person are not.",
             value=(database_now() - oldest).total_seconds() if oldest else 0,
+        )
+        age = reconciling.cursor_age()
+        if age is not None:
+            yield GaugeMetricFamily(
+                "starledger_reconcile_cursor_age_seconds",
+                "For how long the ledger has not been compared with Telegram's list; absent without a bot.",
+                value=age,
+            )
+        yield GaugeMetricFamily(
+            "starledger_reconcile_discrepancies",
+            "Disagreements with Telegram that wait for a person.",
+            value=Discrepancy.objects.unresolved().count(),
         )
 
     def describe(self) -> list[Metric]:

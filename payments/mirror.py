@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+import structlog
 from django.db import transaction
 from django.db.models.functions import Greatest
 
@@ -18,26 +19,37 @@ from payments.models import Direction, MirrorCursor, StarTransaction
 PAGE = 100  # the most that Telegram gives at once
 OVERLAP = 100  # rows read again each time, for one that took its place in the list late
 
+logger = structlog.get_logger(__name__)
 
-def bring_up_to_date(*, since: int | None = None) -> None:
+
+def bring_up_to_date(*, since: int | None = None, progress: Callable[[int], object] = lambda rows: None) -> None:
     """Read Telegram's list to its end, from a little before where it was left, or from `since` if that is earlier.
 
     No transaction may be open. Several may do it at once, and it may die anywhere: a row is kept once, and the
-    next reading begins where the rows that were kept end.
+    next reading begins where the rows that were kept end. A list that begins otherwise than what was read, because it
+    is another bot's or its oldest rows are gone, is read from its beginning.
 
+    :param progress: told after each page how many rows of the list are mirrored now
     :raises ChannelError: and what was read up to then is kept
     """
     began = database_now()
-    cursor = _cursor()
-    if cursor.not_before is not None and cursor.not_before > began:
-        raise channel.Unavailable(retry_after=math.ceil((cursor.not_before - began).total_seconds()))
-    offset = max(0, cursor.length - OVERLAP)
+    at = cursor()
+    if at.not_before is not None and at.not_before > began:
+        raise channel.Unavailable(retry_after=math.ceil((at.not_before - began).total_seconds()))
+    offset = max(0, at.length - OVERLAP)
     if since is not None:
         offset = min(offset, since)
+    rows = _read(offset)
+    if offset < at.length and not _is_known(rows[: at.length - offset]):
+        logger.warning("another list than was mirrored is read from its beginning", length=at.length)
+        MirrorCursor.objects.update(length=0)
+        offset, rows = 0, _read(0)
     # Pages may be short: only an empty one is the end.
-    while rows := _read(offset):
+    while rows:
         offset += len(rows)
         _keep(rows, up_to=offset)
+        progress(offset)
+        rows = _read(offset)
     MirrorCursor.objects.update(read_at=Greatest("read_at", began))
 
 
@@ -50,29 +62,45 @@ def _read(offset: int) -> Sequence[ListedTransaction]:
         raise
 
 
+def _is_known(rows: Sequence[ListedTransaction]) -> bool:
+    """Whether any of them was read before."""
+    return StarTransaction.objects.filter(transaction_id__in=[row.transaction_id for row in rows]).exists()
+
+
 @retried
 @transaction.atomic
 def _keep(rows: Sequence[ListedTransaction], *, up_to: int) -> None:
-    StarTransaction.objects.bulk_create(
-        [
-            StarTransaction(
-                transaction_id=row.transaction_id,
-                direction=Direction.IN if row.incoming else Direction.OUT,
-                amount=row.amount,
-                nanostar_amount=row.nanostar_amount,
-                date=row.date,
-                telegram_user_id=row.telegram_user_id,
-                payload=row.payload.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
-                raw=row.raw,
-            )
-            for row in rows
-        ],
-        ignore_conflicts=True,
+    """Keep those that are new. Under one lock, so that the order of keys is the order of commits: whoever reads on
+    from the greatest key he has seen misses none.
+    """
+    cursor = MirrorCursor.objects.select_for_update(no_key=True).get()
+    read = {(row.transaction_id, row.incoming): row for row in rows}
+    known = StarTransaction.objects.filter(transaction_id__in=[row.transaction_id for row in rows])
+    for transaction_id, direction in known.values_list("transaction_id", "direction"):
+        read.pop((transaction_id, direction == Direction.IN), None)
+    kept = StarTransaction.objects.bulk_create([_mirrored(row) for row in read.values()])
+    cursor.balance += sum(row.nanostars if row.direction == Direction.IN else -row.nanostars for row in kept)
+    cursor.length = max(cursor.length, up_to)
+    cursor.save(update_fields=["balance", "length"])
+
+
+def _mirrored(row: ListedTransaction) -> StarTransaction:
+    return StarTransaction(
+        transaction_id=row.transaction_id,
+        direction=Direction.IN if row.incoming else Direction.OUT,
+        amount=row.amount,
+        nanostar_amount=row.nanostar_amount,
+        date=row.date,
+        telegram_user_id=row.telegram_user_id,
+        payload=row.payload.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode(),
+        renews=row.renews,
+        commission=row.commission,
+        raw=row.raw,
     )
-    MirrorCursor.objects.update(length=Greatest("length", up_to))
 
 
-def _cursor() -> MirrorCursor:
+def cursor() -> MirrorCursor:
+    """The one row that says how far the list is mirrored, made when it is first asked for."""
     MirrorCursor.objects.bulk_create([MirrorCursor()], ignore_conflicts=True)
     return MirrorCursor.objects.get()
 
@@ -82,6 +110,21 @@ def length() -> int:
     return MirrorCursor.objects.values_list("length", flat=True).first() or 0
 
 
+def balance() -> int:
+    """What all mirrored rows amount to, in billionths of a Star."""
+    return int(MirrorCursor.objects.values_list("balance", flat=True).first() or 0)
+
+
+def rows_after(pk: int, *, at_most: int) -> list[StarTransaction]:
+    """The rows that were mirrored after the one with this key, in the order in which they were."""
+    return list(StarTransaction.objects.filter(pk__gt=pk).order_by("pk")[:at_most])
+
+
+def row_of(charge_id: str, direction: Direction) -> StarTransaction | None:
+    """The row of a charge, or that of its refund, as far as the list was read."""
+    return StarTransaction.objects.filter(transaction_id=charge_id, direction=direction).first()
+
+
 def refund_of(charge_id: str) -> StarTransaction | None:
     """The row that says a payment was given back, as far as the list was read."""
-    return StarTransaction.objects.filter(transaction_id=charge_id, direction=Direction.OUT).first()
+    return row_of(charge_id, Direction.OUT)

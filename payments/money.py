@@ -9,6 +9,7 @@ from decimal import Decimal
 from babel.numbers import format_currency
 
 STARS = "XTR"
+NANOSTARS = 1_000_000_000  # in a Star; whole ones are paid, fractions come from commissions and the like
 CURRENCY = re.compile(r"^[A-Z]{3}\Z")
 LARGEST_AMOUNT = 2**63 - 1
 
@@ -60,6 +61,11 @@ class Money:
 def sum_in_words(amount: int, currency: str) -> str:
     """A sum, which may be nothing or less than that: `12,500 ⭐`, `£0.00`, `-£25.00`."""
     return f"{amount:,} ⭐" if currency == STARS else _written(amount, currency, "en")
+
+
+def stars_in_words(nanostars: int) -> str:
+    """A sum of Stars and fractions of them: `12,500 ⭐`, `-0.25 ⭐`."""
+    return f"{Decimal(nanostars).scaleb(-9):,.9f}".rstrip("0").rstrip(".") + " ⭐"
 
 
 def _written(amount: int, currency: str, locale: str) -> str:

@@ -105,6 +105,16 @@ WRITE = (
            amount, currency, 'processed', 'webhook', later, later, '', 'demo.' || charge, id
     FROM demo_purchase WHERE refunded
     """,
+    # As if Telegram had listed them, so that no reconciliation misses them there.
+    """
+    INSERT INTO payments_startransaction (
+        transaction_id, direction, amount, nanostar_amount, date, telegram_user_id, payload, raw)
+    SELECT 'demo' || charge, 'in', amount, 0, paid_at, telegram_user_id, 'demo.' || charge, '{"demo": true}'::bytea
+    FROM demo_purchase WHERE payment_method = 'telegram_stars'
+    UNION ALL
+    SELECT 'demo' || charge, 'out', amount, 0, later, telegram_user_id, 'demo.' || charge, '{"demo": true}'::bytea
+    FROM demo_purchase WHERE payment_method = 'telegram_stars' AND refunded
+    """,
     """
     INSERT INTO payments_providerrecord (event_id, body)
     SELECT id, '{"demo": true}'::bytea FROM demo_purchase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from payments.models import PaymentEvent, PaymentMethod
@@ -67,3 +68,30 @@ def _apart(payment: PaymentEvent, renewal: PaymentEvent) -> timedelta:
 def _period_ends_at(payment: PaymentEvent) -> datetime:
     """As Telegram said, or as good as a sender that did not tell lets us know."""
     return payment.period_ends_at or payment.occurred_at + PERIOD
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a payment bought of a subscription; None and False where it belongs to none."""
+
+    ends_at: datetime | None = None
+    is_renewal: bool = False
+
+
+def period_paid(*, reference: str, payer: int, charge_id: str, paid_at: datetime) -> Period:
+    """The period that a payment found in Telegram's list paid for: the list tells neither its end nor its place.
+
+    It renews what was paid before by the same invoice and was over by then, or nearly so, and begins where that
+    ended. What is paid twice at once is no renewal.
+
+    :param payer: the Telegram account
+    """
+    known = PaymentEvent.objects.payments().filter(
+        payment_method=PaymentMethod.TELEGRAM_STARS,
+        customer__telegram_user_id=payer,
+        reference=reference,
+        occurred_at__lt=paid_at,
+    )
+    ends = [_period_ends_at(payment) for payment in known.exclude(event_id=charge_id)]
+    over = [end for end in ends if end <= paid_at + OVERLAP]
+    return Period(ends_at=max([paid_at, *over]) + PERIOD, is_renewal=bool(over))

@@ -8,7 +8,11 @@ import structlog
 from procrastinate.contrib.django import app
 
 from config.database import database_now
-from payments import cancelling, expiry, recording, refunding, revenue, tallies
+from payments import cancelling, expiry, reconciling, recording, refunding, revenue, tallies
+from payments.channels.base import ChannelError
+
+# Seconds that a job may wait for Telegram: a worker that is told to stop waits for its jobs.
+PATIENCE = 3
 
 log = structlog.get_logger(__name__)
 
@@ -69,3 +73,33 @@ def sweep_cancellations(timestamp: int) -> None:
     """Find the subscriptions whose worker died before they were cancelled."""
     if found := cancelling.sweep():
         log.warning("cancellations taken up again", count=found)
+
+
+# Twice an hour: one that fails does not leave us an hour behind.
+@app.periodic(cron="7,37 * * * *")
+@app.task(queue="upkeep", queueing_lock="reconcile")
+def reconcile(timestamp: int) -> None:
+    """Compare the ledger with Telegram's list, and record what is missing."""
+    _reconcile(asked_by="schedule", full=False)
+
+
+@app.task(queue="upkeep")
+def reconcile_as_asked(asked_by: str, full: bool) -> None:
+    """The same, because somebody asked for it."""
+    _reconcile(asked_by=asked_by, full=full)
+
+
+def _reconcile(*, asked_by: str, full: bool) -> None:
+    try:
+        reconciling.reconcile(asked_by=asked_by, full=full, patience=PATIENCE)
+    except reconciling.NoBot:
+        pass
+    except (reconciling.ReconcilingError, ChannelError) as error:
+        log.warning("not reconciled", why=str(error))  # the next does it
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(queue="upkeep", queueing_lock="watch_reconciliation")
+def watch_reconciliation(timestamp: int) -> None:
+    """Call for help when the ledger has not been compared for long."""
+    reconciling.warn_when_behind()

@@ -24,6 +24,7 @@ import httpx
 from django.conf import settings
 from django.db import connections
 from telegram import (
+    AffiliateInfo,
     Bot,
     InlineKeyboardMarkup,
     LabeledPrice,
@@ -54,7 +55,7 @@ from payments.channels.base import (
     Unavailable,
     Unclear,
 )
-from payments.money import Money
+from payments.money import NANOSTARS, Money
 from telegram_bot import keyboards, texts
 
 # Seconds, per call: to connect, to wait for the next bytes, and for the whole call whatever happens.
@@ -257,6 +258,10 @@ class TelegramGateway:
         listed = self._call(lambda line: line.bot.get_star_transactions(offset, limit))
         return [_listed(row) for row in listed.transactions]
 
+    def balance(self) -> int:
+        stars = self._call(lambda line: line.bot.get_my_star_balance())
+        return stars.amount * NANOSTARS + (stars.nanostar_amount or 0)
+
     # --- Chats ------------------------------------------------------------------------------------------------------
 
     def send_message(self, *, chat_id: int, text: str, keyboard: InlineKeyboardMarkup | None = None) -> int:
@@ -366,7 +371,13 @@ def _listed(row: StarTransaction) -> ListedTransaction:
         telegram_user_id=person.user.id if person else None,
         payload=(person.invoice_payload or "") if person else "",
         raw=row.to_json().encode(),
+        renews=person is not None and person.subscription_period is not None,
+        commission=_commission(person.affiliate) if person and person.affiliate else 0,
     )
+
+
+def _commission(affiliate: AffiliateInfo) -> int:
+    return abs(affiliate.amount * NANOSTARS + (affiliate.nanostar_amount or 0))
 
 
 gateway = TelegramGateway()

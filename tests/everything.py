@@ -9,6 +9,8 @@ from payments import revenue, tallies
 from payments.expiry import expire_invoices
 from payments.models import (
     CheckoutDecision,
+    Discrepancy,
+    DiscrepancyKind,
     EarlyRefund,
     EventStatus,
     Hold,
@@ -19,6 +21,7 @@ from payments.models import (
     NoticeKind,
     Plan,
     ProviderRecord,
+    ReconciliationRun,
     Refund,
     RefundTally,
     RevenueDay,
@@ -61,5 +64,10 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         transaction_id="<script>alert(1)</script>", direction="out", amount=1, date=now, raw=b"{}"
     )
     MirrorCursor.objects.create(length=1)
+    run = ReconciliationRun.objects.create(asked_by="staff:1", lease_until=now, error="<script>alert(1)</script>")
+    Discrepancy.objects.create(
+        kind=DiscrepancyKind.MISSING_THERE, transaction_id="<script>alert(1)</script>", direction="in", event=event,
+        telegram_says="<script>alert(1)</script>", we_have="a payment", run=run,
+    )  # fmt: skip
     auditor = User.objects.create_user("<script>alert(1)</script>")
     audit.record(staff=auditor, what="looked", subject=event, reason="<script>alert(1)</script>")

@@ -74,7 +74,9 @@ class InvoiceGateway(Protocol):
 class ListedTransaction:
     """A row of Telegram's list of Stars. A refund has the id of its payment and is not incoming.
 
-    `telegram_user_id` is None where the other side is no person; `raw` is the row as JSON.
+    `telegram_user_id` is None where the other side is no person; `payload` is that of the invoice, empty for all but
+    sales; `raw` is the row as JSON. `renews` says that it paid for a period of a subscription, `commission` how many
+    billionths of a Star an affiliate got for it.
     """
 
     transaction_id: str
@@ -85,6 +87,8 @@ class ListedTransaction:
     telegram_user_id: int | None
     payload: str
     raw: bytes = field(repr=False)
+    renews: bool = False
+    commission: int = 0
 
 
 class RefundGateway(Protocol):
@@ -104,3 +108,6 @@ class RefundGateway(Protocol):
 
     def transactions(self, *, offset: int, limit: int) -> Sequence[ListedTransaction]:
         """At most `limit` (≤ 100) rows of the list, oldest first, after the first `offset`; perhaps fewer than are."""
+
+    def balance(self) -> int:
+        """The bot's Stars, in billionths; they may be less than nothing."""

@@ -87,6 +87,14 @@ def transactions(*, offset: int, limit: int) -> Sequence[ListedTransaction]:
     return _refunds().transactions(offset=offset, limit=limit)
 
 
+def balance() -> int:
+    """The bot's Stars, in billionths; they may be less than nothing. No transaction may be open.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    return _refunds().balance()
+
+
 def _refunds() -> RefundGateway:
     return cast(RefundGateway, import_string(settings.PAYMENTS_TELEGRAM_GATEWAY))
 

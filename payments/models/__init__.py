@@ -14,6 +14,12 @@ from payments.models.ledger import (
     Resolution,
 )
 from payments.models.notices import Notice, NoticeKind
+from payments.models.reconciliation import (
+    Discrepancy,
+    DiscrepancyKind,
+    ReconciliationRun,
+    RunOutcome,
+)
 from payments.models.refunds import (
     Direction,
     MirrorCursor,
@@ -29,6 +35,8 @@ from payments.models.tallies import Tally, TallyResult, TallyUpTo
 __all__ = [
     "CheckoutDecision",
     "Direction",
+    "Discrepancy",
+    "DiscrepancyKind",
     "EarlyRefund",
     "EventStatus",
     "EventType",
@@ -46,6 +54,7 @@ __all__ = [
     "Plan",
     "Price",
     "ProviderRecord",
+    "ReconciliationRun",
     "Refund",
     "RefundResult",
     "RefundStatus",
@@ -53,6 +62,7 @@ __all__ = [
     "Resolution",
     "RevenueDay",
     "RevenueUpTo",
+    "RunOutcome",
     "StarTransaction",
     "Tally",
     "TallyResult",

@@ -14,6 +14,7 @@ from django.db.models.lookups import Exact
 
 from payments.identifiers import uuid7
 from payments.models.ledger import PaymentEvent
+from payments.money import NANOSTARS, Money
 
 
 class RefundStatus(models.TextChoices):
@@ -260,7 +261,11 @@ class StarTransaction(models.Model):
     nanostar_amount = models.BigIntegerField(default=0, help_text="Billionths of a Star beside them.")
     date = models.DateTimeField()
     telegram_user_id = models.BigIntegerField(null=True, help_text="Empty where the other side is no person.")
-    payload = models.TextField(blank=True, default="")
+    payload = models.TextField(blank=True, default="", help_text="That of the invoice; empty for all but sales.")
+    renews = models.BooleanField(db_default=False, help_text="Whether it paid for a period of a subscription.")
+    commission = models.BigIntegerField(
+        db_default=0, help_text="What an affiliate got for it, in billionths of a Star."
+    )
     raw = models.BinaryField(help_text="JSON, as bytes: a genuine row may hold what text columns cannot.")
     mirrored_at = models.DateTimeField(db_default=Now())
 
@@ -275,6 +280,19 @@ class StarTransaction(models.Model):
     def __str__(self) -> str:
         return f"{self.get_direction_display()}: {self.amount} ⭐"
 
+    @property
+    def nanostars(self) -> int:
+        return self.amount * NANOSTARS + self.nanostar_amount
+
+    @property
+    def is_of_a_sale(self) -> bool:
+        """Whether it is a payment of an invoice, or one given back; not a gift, a withdrawal or the like."""
+        return self.telegram_user_id is not None and self.payload != ""
+
+    def is_of(self, money: Money) -> bool:
+        """Whether that much may have been paid: it is not documented whether an affiliate's share is in the amount."""
+        return money.amount * NANOSTARS in (self.nanostars, self.nanostars + self.commission)
+
 
 class MirrorCursor(models.Model):
     """The one row that says how far Telegram's list has been mirrored."""
@@ -283,6 +301,9 @@ class MirrorCursor(models.Model):
     length = models.BigIntegerField(default=0, help_text="Rows from the oldest on; the next is at this offset.")
     read_at = models.DateTimeField(null=True, help_text="When the last reading that came to the list's end began.")
     not_before = models.DateTimeField(null=True, help_text="Telegram asked us to wait until then.")
+    balance = models.DecimalField(
+        max_digits=40, decimal_places=0, db_default=0, help_text="What the rows amount to, in billionths of a Star."
+    )
 
     class Meta:
         constraints = [models.CheckConstraint(name="mirror_cursor_is_one_row", condition=Q(id=1))]

@@ -196,6 +196,10 @@ class LocalTelegram:
         """Append a ``StarTransaction`` that no purchase made."""
         self._loop.now(lambda: self._world.add_transaction(row))
 
+    def charges_back(self, stars: int) -> None:
+        """Take Stars from the balance as Apple and Google do: the list does not know of it, and nobody is told."""
+        self._loop.now(lambda: self._world.charge_back(stars))
+
     def wait_until_quiet(self, *, timeout: float = 10.0) -> None:
         """:raises TimeoutError: some update has not arrived; says which"""
         deliveries = self._world.deliveries

@@ -52,6 +52,7 @@ def dump(truth: Truth) -> bytes:
     state["forwards"] = [asdict(forward) for forward in truth.forwards]
     state["messages"] = {chat: list(messages.values()) for chat, messages in truth.messages.items()}
     state["keyboards"] = truth.keyboards
+    state["charged_back"] = truth.charged_back
     # Latin-1 carries any bytes through JSON and back.
     state["updates"] = [asdict(one) | {"body": one.body.decode("latin-1")} for one in truth.updates.values()]
     del state["bot"]["token"]
@@ -79,6 +80,7 @@ def _fill(truth: Truth, state: dict[str, Any]) -> None:
         setattr(truth, name, {entry.id: entry for entry in entries})
     for name in PLAIN:
         setattr(truth, name, state[name])
+    truth.charged_back = state.get("charged_back", 0)  # not in files of earlier versions
     for invoice in truth.invoices.values():
         truth.add_invoice(invoice)
     truth.forwards = [Forward(**entry) for entry in state["forwards"]]

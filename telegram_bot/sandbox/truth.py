@@ -223,6 +223,8 @@ class Truth:
     subscriptions: dict[int, Subscription] = field(default_factory=dict)
     transactions: list[Json] = field(default_factory=list)
     """``StarTransaction`` objects, oldest first."""
+    charged_back: int = 0
+    """Stars that Apple or Google have taken back from the balance: no row says so."""
     callbacks: dict[str, CallbackQuery] = field(default_factory=dict)
     forwards: list[Forward] = field(default_factory=list)
     updates: dict[int, Update] = field(default_factory=dict)
@@ -295,6 +297,7 @@ class Truth:
             (row["amount"] * NANO + row.get("nanostar_amount", 0)) * (1 if "source" in row else -1)
             for row in self.transactions
         )
+        nano -= self.charged_back * NANO
         sign = -1 if nano < 0 else 1
         stars, rest = divmod(abs(nano), NANO)
         return {"amount": sign * stars} | ({"nanostar_amount": sign * rest} if rest else {})

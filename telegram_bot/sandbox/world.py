@@ -80,3 +80,7 @@ class World:
             raise ValueError(problem or "a transaction has either a source or a receiver")
         self.truth.transactions.append(row)
         self.truth.touch()
+
+    def charge_back(self, stars: int) -> None:
+        self.truth.charged_back += stars
+        self.truth.touch()

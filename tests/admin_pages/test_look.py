@@ -12,7 +12,19 @@ from config.admin import ModelAdmin
 from config.attention import MOST_COUNTED, how_long, how_many
 from config.database import database_now
 from config.navigation import NAVIGATION
-from payments.models import EventStatus, Hold, HoldReason, Notice, NoticeKind, PaymentEvent, Refund, RefundStatus
+from payments.models import (
+    Discrepancy,
+    DiscrepancyKind,
+    EventStatus,
+    Hold,
+    HoldReason,
+    Notice,
+    NoticeKind,
+    PaymentEvent,
+    ReconciliationRun,
+    Refund,
+    RefundStatus,
+)
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from tests.payments.test_tallies import NO_TIME, paid
 
@@ -86,6 +98,8 @@ class TestTheFirstPage:
         assert figures(dana) == {
             "Held payments": "0",
             "Refunds to approve": "0",
+            "Disagreements with Telegram": "0",
+            "Compared with Telegram": "never",
             "Updates given up": "0",
             "Oldest unsent message": "none",
         }
@@ -98,6 +112,16 @@ class TestTheFirstPage:
         asked = {"reason": "so", "requested_by": "staff:1"}
         proposed = Refund.objects.create(payment=held[0], status=RefundStatus.PROPOSED, **asked)
         Refund.objects.create(payment=held[1], **asked)
+        run = ReconciliationRun.objects.create(
+            asked_by="schedule", lease_until=database_now(), started_at=database_now() - timedelta(hours=2)
+        )
+        differing = Discrepancy.objects.create(
+            kind=DiscrepancyKind.BALANCE, telegram_says="1 ⭐", we_have="2 ⭐", run=run
+        )
+        Discrepancy.objects.create(
+            kind=DiscrepancyKind.BALANCE, difference=1, telegram_says="3 ⭐", we_have="2 ⭐", run=run,
+            resolved_at=database_now(), resolved_by="reconciliation", resolved_why="It is gone.",
+        )  # fmt: skip
         dead = update(1, UpdateStatus.DEAD)
         update(2, UpdateStatus.DONE)
         owed = Notice.objects.create(
@@ -107,9 +131,9 @@ class TestTheFirstPage:
 
         shown = dana.get(FIRST_PAGE).context["figures"]
 
-        assert [figure.value for figure in shown] == ["2", "1", "1", "3 h"]
+        assert [figure.value for figure in shown] == ["2", "1", "1", "2 h ago", "1", "3 h"]
         rows = [set(dana.get(figure.address).context["cl"].result_list) for figure in shown]
-        assert rows == [set(holds[1:]), {proposed}, {dead}, {owed}]
+        assert rows == [set(holds[1:]), {proposed}, {differing}, {run}, {dead}, {owed}]
 
     def test_counts_no_table_whole(self, dana):
         with CaptureQueriesContext(connection) as queries:

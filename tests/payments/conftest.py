@@ -1,5 +1,7 @@
 """A Telegram that the gateway calls, in which things have been paid."""
 
+from datetime import timedelta
+
 import pytest
 
 from payments.models import PaymentEvent
@@ -47,6 +49,17 @@ class Telegram:
         world = self.local._world
         person = world.truth.people[payment.customer.telegram_user_id]
         self.local._loop.now(lambda: world.checkout.refund(payment.event_id, person))
+
+    def happened(self, charge_id: str, *, ago: timedelta, direction: str = "source") -> None:
+        """Let a row of the list be that old."""
+        date = int(self.local.now() - ago.total_seconds())
+        self.is_listed_as(charge_id, direction=direction, date=date)
+
+    def is_listed_as(self, charge_id: str, *, direction: str = "source", **changes: int) -> None:
+        """Let a row of the list say something else."""
+        rows = self.local._world.truth.transactions
+        [row] = [row for row in rows if row["id"] == charge_id and direction in row]
+        self.local._loop.now(lambda: row.update(changes))
 
     def buyer_cancels(self, subscription: Subscription) -> None:
         """End the renewals without a call of ours."""

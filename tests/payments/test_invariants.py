@@ -12,9 +12,19 @@ from django.db import connection
 from config.database import database_now
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
 from payments import tallies
+from payments.discrepancies import settle
 from payments.holds import dismiss_hold
 from payments.invariants import CHECKS
-from payments.models import Hold, RevenueDay, RevenueUpTo, Tally, TallyUpTo
+from payments.models import (
+    Discrepancy,
+    DiscrepancyKind,
+    Hold,
+    ReconciliationRun,
+    RevenueDay,
+    RevenueUpTo,
+    Tally,
+    TallyUpTo,
+)
 from payments.recording import record_payment, record_refund
 from payments.revenue import recompute_revenue
 from tests.factories import InvoiceFactory
@@ -39,6 +49,9 @@ def books(alice, bob, gold):
         customer=bob, entitlement="silver", duration=None, staff=dana, reason="A gift.", token=uuid4()
     )
     revoke_by_hand(grant=given, staff=dana, reason="A mistake.")
+    run = ReconciliationRun.objects.create(asked_by="schedule", lease_until=database_now())
+    found = Discrepancy.objects.create(kind=DiscrepancyKind.BALANCE, telegram_says="1 ⭐", we_have="2 ⭐", run=run)
+    settle(discrepancy=found, staff=dana, reason="Apple took it back.")
     TallyUpTo.objects.create(moment=database_now())
     RevenueUpTo.objects.create(moment=database_now())
     tallies.recompute()
@@ -115,6 +128,7 @@ class TestRecheckLedger:
         [
             "DELETE FROM entitlements_entitlement",
             "DELETE FROM entitlements_auditentry WHERE subject_type = 'payments.hold'",
+            "DELETE FROM entitlements_auditentry WHERE subject_type = 'payments.discrepancy'",
             "DELETE FROM entitlements_auditentry WHERE what = 'gave access'",
             "DELETE FROM entitlements_auditentry WHERE what = 'took access back'",
             "UPDATE entitlements_auditentry SET what = 'gave access'",

@@ -8,7 +8,18 @@ from django.test import Client
 
 from config.database import database_now
 from payments import metrics, tallies
-from payments.models import EventStatus, HoldReason, InvoiceStatus, PaymentEvent, Refund, TallyResult
+from payments.models import (
+    Discrepancy,
+    DiscrepancyKind,
+    EventStatus,
+    HoldReason,
+    InvoiceStatus,
+    PaymentEvent,
+    ReconciliationRun,
+    Refund,
+    RunOutcome,
+    TallyResult,
+)
 from payments.recording import record_payment, record_refund
 from telegram_bot.metrics import count_update
 from telegram_bot.models import IncomingUpdate, UpdateStatus
@@ -71,6 +82,31 @@ class TestPayments:
             event_hold(event, resolution)
 
         assert scrape()["starledger_held_payments"] == 1
+
+
+class TestReconciliation:
+    def test_is_as_old_as_the_last_run_and_counts_what_waits(self, scrape):
+        now = database_now()
+        run = ReconciliationRun.objects.create(
+            asked_by="schedule", lease_until=now, started_at=now, finished_at=now, outcome=RunOutcome.ATTENTION,
+            true_at=now - timedelta(seconds=90), ledger_up_to=now,
+        )  # fmt: skip
+        facts = {"kind": DiscrepancyKind.BALANCE, "telegram_says": "1", "we_have": "2", "run": run}
+        Discrepancy.objects.create(**facts)
+        Discrepancy.objects.create(
+            **facts, difference=1, resolved_at=now, resolved_by="staff:1", resolved_why="It is so."
+        )
+
+        seen = scrape()
+
+        assert 90 <= seen["starledger_reconcile_cursor_age_seconds"] < 150
+        assert seen["starledger_reconcile_discrepancies"] == 1
+
+    def test_has_no_age_without_a_bot_and_an_infinite_one_before_it_has_begun(self, scrape, settings):
+        assert scrape()["starledger_reconcile_cursor_age_seconds"] == float("inf")
+        settings.TELEGRAM_BOT_TOKEN = ""
+
+        assert "starledger_reconcile_cursor_age_seconds" not in scrape()
 
 
 class TestRefunds:
@@ -205,6 +241,8 @@ class TestTheExposition:
             "telegram_refunds_total": "counter",
             "starledger_refunds_unconfirmed_oldest_seconds": "gauge",
             "entitlement_denied_total": "counter",
+            "starledger_reconcile_cursor_age_seconds": "gauge",
+            "starledger_reconcile_discrepancies": "gauge",
         }.items():
             assert f"# TYPE {name} {kind}\n" in text
             assert f"# HELP {name} " in text

@@ -7,10 +7,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Count, F
 
+from config.database import database_now
 from entitlements.models import AccessCount, AuditEntry, Customer, Grant
-from payments import seeding
+from payments import mirror, seeding
+from payments.comparing import Known, Result, compare, unlisted
 from payments.invariants import differences
-from payments.models import Hold, Notice, PaymentEvent, RevenueDay
+from payments.models import Hold, Notice, PaymentEvent, PaymentMethod, RevenueDay
 from payments.revenue import Group, revenue
 from tests.factories import PlanFactory
 
@@ -77,6 +79,17 @@ class TestSeedDemo:
         decided = Hold.objects.filter(resolved_by="staff:demo").count()
         assert AuditEntry.objects.count() == decided > 0
         assert list(differences()) == []
+
+    def test_is_listed_by_telegram_as_far_as_a_reconciliation_sees(self, shop, monkeypatch):
+        monkeypatch.setattr(seeding, "REFUNDED_BELOW", 0.5)
+
+        seeded("--payments", "200")
+
+        stars = PaymentEvent.objects.filter(payment_method=PaymentMethod.TELEGRAM_STARS).select_related("customer")
+        rows = mirror.rows_after(0, at_most=1000)
+        results = {compare(row, Known.of(rows), ours_since=database_now()).result for row in rows}
+        assert len(rows) == len(stars) > 50
+        assert (unlisted(stars), results) == ([], {Result.MATCHED})
 
     def test_owes_nobody_a_message(self, shop):
         seeded("--payments", "100")

@@ -33,7 +33,6 @@ SUCCESS, HELD, SENT = TallyResult.SUCCESS, TallyResult.HELD, TallyResult.SENT
 def paid(customer, plan, *, ago: timedelta, amount=500, currency="XTR", kind=EventType.STARS_PAYMENT, **facts):
     at = database_now() - ago
     return PaymentEvent.objects.create(
-        event_id=str(uuid7()),
         event_type=kind,
         payment_method=kind.partition(".")[0],
         customer=customer,
@@ -41,7 +40,13 @@ def paid(customer, plan, *, ago: timedelta, amount=500, currency="XTR", kind=Eve
         amount=amount,
         currency=currency,
         received_at=at,
-        **{"status": EventStatus.PROCESSED, "origin": Origin.WEBHOOK, "occurred_at": at, **facts},
+        **{
+            "event_id": str(uuid7()),
+            "status": EventStatus.PROCESSED,
+            "origin": Origin.WEBHOOK,
+            "occurred_at": at,
+            **facts,
+        },
     )
 
 

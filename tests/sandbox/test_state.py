@@ -27,7 +27,12 @@ def facts(telegram) -> dict:
     return {
         name: getattr(truth, name)
         for name in ("bot", "people", "messages", "invoices", "charges", "subscriptions", "transactions", "webhook")
-    } | {"forwards": telegram._world.truth.forwards, "callbacks": truth.callbacks, "checkouts": truth.checkouts}
+    } | {
+        "forwards": telegram._world.truth.forwards,
+        "callbacks": truth.callbacks,
+        "checkouts": truth.checkouts,
+        "balance": truth.balance,
+    }
 
 
 def test_everything_is_there_again(run, receiver):
@@ -42,6 +47,7 @@ def test_everything_is_there_again(run, receiver):
         markup = {"inline_keyboard": [[{"text": "Gold", "callback_data": "gold"}]]}
         api.result("sendMessage", chat_id=alice.id, text="Choose", reply_markup=markup)
         alice.presses("Gold")
+        telegram.charges_back(3)
         alice.forwards(api.invoice(alice), to=bob)
         charge = alice.pays(api.invoice(alice)).charge
         alice.pays(api.link(alice, subscription_period=2_592_000))
@@ -55,7 +61,7 @@ def test_everything_is_there_again(run, receiver):
         assert facts(telegram) == before
         assert 0 <= telegram.now() - now < 60
         api = Api(telegram.base_url, TOKEN)
-        assert api.result("getMyStarBalance") == {"amount": 500}
+        assert api.result("getMyStarBalance") == {"amount": 497}
         assert api.result("getMyCommands") == [{"command": "buy", "description": "Buy"}]
         api.client.close()
 

@@ -1,0 +1,346 @@
+"""Comparing the ledger with Telegram's own list, both ways, and recording what is missing: the disaster recovery.
+
+A run costs what is new: it reads the list on from where the mirror ends, compares the rows that no run has compared
+yet, and looks in the mirror for what was recorded since. Each run is a row that says how far it came.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from procrastinate.contrib.django import app
+
+from config.database import database_now, retried, settled_moment, violates
+from entitlements import audit
+from payments import discrepancies, mirror
+from payments.channels import base as channel
+from payments.channels import telegram
+from payments.comparing import Compared, Known, Result, compare, unlisted
+from payments.discrepancies import Difference
+from payments.models import (
+    Direction,
+    Discrepancy,
+    DiscrepancyKind,
+    PaymentEvent,
+    PaymentMethod,
+    ReconciliationRun,
+    RunOutcome,
+)
+from payments.money import stars_in_words
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+PERMISSION = "payments.reconcile"
+ASKED = "asked for a reconciliation"
+BEHIND = timedelta(hours=1)  # I11
+LEASE = timedelta(seconds=60)
+RENEWED_EVERY = 10  # seconds
+LISTED_WITHIN = timedelta(minutes=5)  # for a charge to appear in the list of all of Telegram's servers
+BATCH = 200
+FIRST_PAUSE = 1.0  # seconds, and twice as long each time
+READINGS = 3  # for one during which the balance stays as it is
+
+Progress = Callable[[str], object]
+Answer = TypeVar("Answer")
+
+logger = structlog.get_logger(__name__)
+
+
+class ReconcilingError(Exception):
+    """Nothing was compared; the message says why."""
+
+
+class NoBot(ReconcilingError):
+    """Without a bot there is no list."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no list to compare with: TELEGRAM_BOT_TOKEN is not set.")
+
+
+class AlreadyRunning(ReconcilingError):
+    """Somebody is at it; what he finds is what we would have found."""
+
+    def __init__(self) -> None:
+        super().__init__("The ledger is being compared at this moment. See Reconciliation in the admin.")
+
+
+class TakenOver(ReconcilingError):
+    """We were silent for so long that another run has taken us for dead."""
+
+    def __init__(self) -> None:
+        super().__init__("Another run took this one for dead and has gone on from where it was.")
+
+
+def reconcile(
+    *, asked_by: str, full: bool = False, patience: float = 0, progress: Progress = lambda words: None
+) -> ReconciliationRun:
+    """Compare, record what is missing, and keep what only a person can settle. No transaction may be open.
+
+    Repeating it changes nothing. It may die anywhere: the next one goes on from there.
+
+    :param asked_by: `schedule`, `command` or `staff:<id>`
+    :param full: read the list from its beginning and compare everything anew
+    :param patience: for how many seconds in all it may wait before asking a Telegram that fails again
+    :raises ReconcilingError: a subclass for each reason
+    :raises ChannelError: Telegram's list or balance could not be read; the run is kept with that
+    """
+    if not settings.TELEGRAM_BOT_TOKEN:
+        raise NoBot
+    run = _begin(asked_by=asked_by, full=full)
+    try:
+        Reconciliation(run, patience, progress).carry_out()
+    except TakenOver:
+        raise
+    except Exception as error:
+        _end(run, RunOutcome.FAILED, error=f"{type(error).__name__}: {error}")
+        raise
+    return run
+
+
+@transaction.atomic
+def ask_for_run(*, staff: User, reason: str, full: bool = False) -> None:
+    """Have a worker do it as soon as it can.
+
+    :raises PermissionDenied: staff may not
+    :raises audit.ReasonMissing: no reason is given
+    """
+    reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
+    audit.record(staff=staff, what=ASKED, subject=mirror.cursor(), reason=reason, after={"full": full})
+    # By its name: the task knows this module.
+    task = app.configure_task("payments.tasks.reconcile_as_asked", queue="upkeep")
+    task.defer(asked_by=audit.name_of(staff), full=full)
+
+
+def cursor_age() -> float | None:
+    """For how many seconds nothing has been compared with Telegram (I11: at most an hour); infinite when nobody has
+    ever begun to, None when there is no bot to have a list.
+    """
+    if not settings.TELEGRAM_BOT_TOKEN:
+        return None
+    runs = ReconciliationRun.objects.order_by("-pk")
+    since = runs.to_the_end().values_list("true_at", flat=True).first()
+    if since is None:
+        since = runs.values_list("started_at", flat=True).last()
+    return math.inf if since is None else (database_now() - since).total_seconds()
+
+
+def warn_when_behind() -> None:
+    """Log an error when I11 does not hold."""
+    age = cursor_age()
+    if age is not None and age > BEHIND.total_seconds():
+        last = ReconciliationRun.objects.order_by("-pk").first()
+        logger.error(
+            "reconciliation is behind",
+            seconds=round(age) if math.isfinite(age) else None,
+            last_outcome=last.outcome if last else "never begun",
+            last_error=last.error if last else "",
+        )
+
+
+@retried
+@transaction.atomic
+def _begin(*, asked_by: str, full: bool) -> ReconciliationRun:
+    """Take the one place there is, with where the last run came to; that of a dead one is taken over."""
+    now = database_now()
+    last = ReconciliationRun.objects.select_for_update(no_key=True).order_by("-pk").first()
+    if last is not None and last.outcome == RunOutcome.RUNNING:
+        if last.lease_until > now:
+            raise AlreadyRunning
+        ReconciliationRun.objects.filter(pk=last.pk).update(outcome=RunOutcome.DIED, finished_at=now)
+    try:
+        with transaction.atomic():
+            return ReconciliationRun.objects.create(
+                asked_by=asked_by,
+                full=full,
+                started_at=now,
+                lease_until=now + LEASE,
+                compared_up_to=0 if full or last is None else last.compared_up_to,
+                ledger_up_to=None if full or last is None else last.ledger_up_to,
+            )
+    except IntegrityError as error:
+        if violates(error, "reconciliation_one_at_a_time"):
+            raise AlreadyRunning from error
+        raise
+
+
+@retried
+def _change(run: ReconciliationRun, **changes: Any) -> None:
+    """Write down how far the run came.
+
+    :raises TakenOver: it is no longer ours to write
+    """
+    if not ReconciliationRun.objects.filter(pk=run.pk, outcome=RunOutcome.RUNNING).update(**changes):
+        raise TakenOver
+    for name, value in changes.items():
+        setattr(run, name, value)
+
+
+def _end(run: ReconciliationRun, outcome: RunOutcome, **changes: Any) -> None:
+    _change(run, outcome=outcome, finished_at=database_now(), **changes)
+    log = logger.error if outcome == RunOutcome.FAILED else logger.info
+    log(
+        "reconciled" if outcome != RunOutcome.FAILED else "reconciliation failed",
+        run=run.pk,
+        outcome=outcome.value,
+        error=run.error,
+        **{name: getattr(run, name) for name in COUNTS},
+    )
+
+
+COUNTS = ("matched", "recorded", "held", "refunded", "other", "found", "healed")
+
+
+class Reconciliation:
+    """One run, from reading the list to its outcome."""
+
+    def __init__(self, run: ReconciliationRun, patience: float, progress: Progress) -> None:
+        self.run = run
+        self.patience = patience
+        self.say = progress
+        self.counts: Counter[str] = Counter()
+        self.renewed = time.monotonic()
+        self.ours_since = ReconciliationRun.objects.order_by("pk").values_list("started_at", flat=True)[0]
+
+    def carry_out(self) -> None:
+        began = database_now()
+        settled = settled_moment() - LISTED_WITHIN
+        unexplained = self.read()
+        self.compare_list()
+        self.compare_ledger(until=settled)
+        self.look_again()
+        if unexplained is not None:
+            self.compare_balance(unexplained)
+        needs_person = self.counts["held"] or Discrepancy.objects.unresolved().exists()
+        outcome = RunOutcome.ATTENTION if needs_person else RunOutcome.CLEAN
+        _end(self.run, outcome, true_at=began, **self.counts)
+
+    def read(self) -> int | None:
+        """Bring the mirror up to date, and return by how many billionths of a Star the balance differs from it.
+
+        None where that is unknown, because Stars came and went at each reading.
+        """
+        for reading in range(READINGS):
+            before = self.ask(telegram.balance)
+            since = 0 if self.run.full and reading == 0 else None
+            self.ask(partial(mirror.bring_up_to_date, since=since, progress=self.progress_of_reading))
+            after, listed = self.ask(telegram.balance), mirror.balance()
+            if min(before, after) <= listed <= max(before, after):
+                return 0
+            if before == after:
+                return after - listed
+        return None
+
+    def progress_of_reading(self, rows: int) -> None:
+        self.keep_lease()
+        self.say(f"{rows:,} rows of Telegram's list read")
+
+    def ask(self, call: Callable[[], Answer]) -> Answer:
+        """Ask Telegram, and again after a pause as long as there is patience.
+
+        :raises ChannelError: it did not answer
+        """
+        backoff = FIRST_PAUSE
+        while True:
+            self.keep_lease()
+            try:
+                return call()
+            except channel.ChannelError as error:
+                pause = error.retry_after if isinstance(error, channel.Unavailable) else backoff
+                if isinstance(error, channel.Refused) or pause > self.patience:
+                    raise
+                self.say(f"Telegram: {error}. Asking again in {pause:g} s")
+                _change(self.run, lease_until=database_now() + LEASE + timedelta(seconds=pause))
+                time.sleep(pause)
+                self.patience -= pause
+                backoff *= 2
+
+    def compare_list(self) -> None:
+        """The rows that no run has compared yet."""
+        while rows := mirror.rows_after(self.run.compared_up_to, at_most=BATCH):
+            known = Known.of(rows)
+            for row in rows:
+                self.note(compare(row, known, ours_since=self.ours_since))
+            self.save(compared_up_to=rows[-1].pk)
+            self.say(f"{self.counts.total():,} rows compared")
+
+    def compare_ledger(self, *, until: datetime) -> None:
+        """What was recorded since and, long before the list was read, must be in it."""
+        after = self.run.ledger_up_to
+        while events := _recorded_since(after, until):
+            for missing in unlisted(events):
+                self.report(missing)
+            after = events[-1].received_at
+            self.save(ledger_up_to=after)
+        self.save(ledger_up_to=max(until, after or until))
+
+    def look_again(self) -> None:
+        """Whether what was found before is still so."""
+        for discrepancy in Discrepancy.objects.unresolved().exclude(kind=DiscrepancyKind.BALANCE).order_by("pk"):
+            self.keep_lease()
+            row = mirror.row_of(discrepancy.transaction_id, Direction(discrepancy.direction))
+            if row is None:
+                continue
+            compared = compare(row, Known.of([row]), ours_since=self.ours_since)
+            if compared.difference is None or compared.difference.kind != discrepancy.kind:
+                self.heal(discrepancy, "Telegram's list and our books agree on it now.")
+            self.note(compared, again=True)
+
+    def compare_balance(self, unexplained: int) -> None:
+        """The whole list explains the balance: each row does, withdrawals and gifts as well. Chargebacks of Apple and
+        Google are taken from it without one.
+        """
+        for discrepancy in Discrepancy.objects.unresolved().filter(kind=DiscrepancyKind.BALANCE):
+            if discrepancy.difference != unexplained:
+                self.heal(discrepancy, f"The difference is {stars_in_words(unexplained)} now.")
+        if unexplained:
+            listed = mirror.balance()
+            self.report(
+                Difference(
+                    kind=DiscrepancyKind.BALANCE,
+                    difference=unexplained,
+                    telegram_says=f"A balance of {stars_in_words(listed + unexplained)}.",
+                    we_have=f"All rows of Telegram's list amount to {stars_in_words(listed)}.",
+                )
+            )
+
+    def note(self, compared: Compared, *, again: bool = False) -> None:
+        self.keep_lease()
+        if compared.difference is not None:
+            self.report(compared.difference)
+        elif compared.result is not None and not (again and compared.result == Result.MATCHED):
+            self.counts[compared.result] += 1
+
+    def report(self, difference: Difference) -> None:
+        self.counts["found"] += discrepancies.report(difference, run=self.run)
+
+    def heal(self, discrepancy: Discrepancy, why: str) -> None:
+        self.counts["healed"] += discrepancies.heal(discrepancy, why=why)
+
+    def save(self, **reached: Any) -> None:
+        self.renewed = time.monotonic()
+        _change(self.run, lease_until=database_now() + LEASE, **reached, **self.counts)
+
+    def keep_lease(self) -> None:
+        if time.monotonic() - self.renewed > RENEWED_EVERY:
+            self.save()
+
+
+def _recorded_since(after: datetime | None, until: datetime) -> list[PaymentEvent]:
+    """The next events in Stars by the time they were recorded, and all that were recorded at the moment of the last."""
+    events = PaymentEvent.objects.filter(payment_method=PaymentMethod.TELEGRAM_STARS, received_at__lte=until)
+    if after is not None:
+        events = events.filter(received_at__gt=after)
+    times = list(events.order_by("received_at").values_list("received_at", flat=True)[:BATCH])
+    if not times:
+        return []
+    return list(events.filter(received_at__lte=times[-1]).order_by("received_at").select_related("customer"))
