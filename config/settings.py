@@ -266,6 +266,7 @@ ATTENTION_SOURCES = [
     "payments.attention.held_payments",
     "payments.attention.refunds_to_approve",
     "telegram_bot.attention.dead_letters",
+    "telegram_bot.attention.quarantined",
     "payments.attention.oldest_unsent_notice",
 ]
 

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from config.database import database_now
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import UNDECIDED, IncomingUpdate, UpdateStatus
 
 UPDATES = Counter("telegram_updates_total", "Updates received, by type and what became of them.", ["type", "outcome"])
 
@@ -34,6 +34,13 @@ class Inbox(Collector):
             "For how long the oldest due update has waited.",
             value=inbox_oldest_seconds(),
         )
+
+        undecided = GaugeMetricFamily(
+            "starledger_inbox_undecided", "Updates that wait for staff, by why they do.", labels=["status"]
+        )
+        for status in UNDECIDED:
+            undecided.add_metric([status.value], IncomingUpdate.objects.filter(status=status).count())
+        yield undecided
 
     def describe(self) -> list[Metric]:
         return []
