@@ -59,6 +59,7 @@ NAVIGATION = [
         "Operations",
         _item("Updates", "inbox", "telegram_bot.incomingupdate"),
         _item("Messages", "outbox", "payments.notice"),
+        _item("Checks", "rule", "payments.invariantcheck"),
         _item("Jobs", "manufacturing", "procrastinate.procrastinatejob"),
     ),
     _group(

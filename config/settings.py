@@ -148,6 +148,8 @@ TELEGRAM_IP_ALLOWLIST = env.list("TELEGRAM_IP_ALLOWLIST", default=[])
 INVOICE_LIFETIME = timedelta(hours=1)
 # Refunds by staff of more than that, in the currency's smallest unit, need a second person.
 REFUND_APPROVAL_ABOVE = amounts("REFUND_APPROVAL_ABOVE")
+# What must hold in the books, named by path so that payments need not import telegram_bot: tuples of checks.
+INVARIANTS = ["payments.invariants.CHECKS", "telegram_bot.invariants.CHECKS"]
 # Telegram's side of the payment channels, named by path so that payments need not import telegram_bot.
 PAYMENTS_TELEGRAM_GATEWAY = "telegram_bot.gateway.gateway"
 
@@ -268,6 +270,7 @@ ATTENTION_SOURCES = [
     "telegram_bot.attention.dead_letters",
     "telegram_bot.attention.quarantined",
     "payments.attention.oldest_unsent_notice",
+    "payments.attention.contradictions",
 ]
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -24,6 +24,7 @@ from payments.models import (
     EarlyRefund,
     ExpiryUpTo,
     Hold,
+    InvariantCheck,
     Invoice,
     InvoiceStatus,
     MirrorCursor,
@@ -440,3 +441,9 @@ class StarTransactionAdmin(FactAdmin):
 @admin.register(MirrorCursor)
 class MirrorCursorAdmin(FactAdmin):
     list_display = ("length", "read_at", "not_before")
+
+
+@admin.register(InvariantCheck)
+class InvariantCheckAdmin(FactAdmin):
+    list_display = ("check_name", "differences", "detail", "checked_at", "passed_at", "seconds")
+    ordering = ["-differences", "check_name"]

@@ -8,7 +8,7 @@ import structlog
 from procrastinate.contrib.django import app
 
 from config.database import database_now
-from payments import cancelling, expiry, recording, refunding, revenue, tallies
+from payments import cancelling, expiry, recording, refunding, revenue, tallies, watching
 
 log = structlog.get_logger(__name__)
 
@@ -69,3 +69,10 @@ def sweep_cancellations(timestamp: int) -> None:
     """Find the subscriptions whose worker died before they were cancelled."""
     if found := cancelling.sweep():
         log.warning("cancellations taken up again", count=found)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue="upkeep", lock="look_after_the_books", queueing_lock="look_after_the_books")
+def look_after_the_books(timestamp: int) -> None:
+    """Find contradictions in the books, a part of them at a time."""
+    watching.look_after_the_books()

@@ -21,11 +21,9 @@ TONES = {
 
 
 class StatusFilter(admin.ChoicesFieldListFilter):
-    """Each by its index, except the dismissed, of which there is none, and the done, which are nearly all."""
+    """Each by its index, except the done, which are nearly all."""
 
-    @property
-    def served_in_order_of(self) -> str | None:
-        return None if UpdateStatus.DISMISSED in (self.lookup_val or ()) else "pk"
+    served_in_order_of = "pk"
 
 
 @admin.register(IncomingUpdate)

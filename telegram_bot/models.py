@@ -85,6 +85,7 @@ class IncomingUpdate(models.Model):
             models.Index(
                 name="update_quarantined", fields=["received_at"], condition=Q(status=UpdateStatus.QUARANTINED)
             ),
+            models.Index(name="update_dismissed", fields=["received_at"], condition=Q(status=UpdateStatus.DISMISSED)),
         ]
         permissions = [("decide_incomingupdate", "Can replay and dismiss updates")]
 

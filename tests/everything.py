@@ -13,6 +13,7 @@ from payments.models import (
     EventStatus,
     Hold,
     HoldReason,
+    InvariantCheck,
     Invoice,
     MirrorCursor,
     Notice,
@@ -61,5 +62,6 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         transaction_id="<script>alert(1)</script>", direction="out", amount=1, date=now, raw=b"{}"
     )
     MirrorCursor.objects.create(length=1)
+    InvariantCheck.objects.create(check_name="entitlements", detail="<script>alert(1)</script>", checked_at=now)
     auditor = User.objects.create_user("<script>alert(1)</script>")
     audit.record(staff=auditor, what="looked", subject=event, reason="<script>alert(1)</script>")

@@ -85,7 +85,7 @@ class TestReplaying:
         dead = stored(updates.message(7, text="/plans"))
         replay_update(update=dead, staff=dana, reason="The disk is larger now.")
 
-        with pytest.raises(NothingToDecide, match="dana replayed an update at .* UTC: The disk is larger now"):
+        with pytest.raises(NothingToDecide, match=r"dana replayed an update at .* UTC: The disk is larger now"):
             replay_update(update=dead, staff=dana, reason="Once more.")
 
         assert AuditEntry.objects.count() == 1

@@ -14,4 +14,8 @@ class Migration(migrations.Migration):
             model_name='incomingupdate',
             index=models.Index(condition=models.Q(('status', 'quarantined')), fields=['received_at'], name='update_quarantined'),
         ),
+        migrations.AddIndex(
+            model_name='incomingupdate',
+            index=models.Index(condition=models.Q(('status', 'dismissed')), fields=['received_at'], name='update_dismissed'),
+        ),
     ]
