@@ -291,6 +291,27 @@ SENTRY_DSN = env.str("SENTRY_DSN", default="")
 LOGGING_CONFIG = "config.logging.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
 
+# What `manage.py doctor` looks at, in this order: each `() -> findings`.
+DOCTOR_CHECKS = [
+    *(
+        f"config.doctor.{name}"
+        for name in (
+            "debug",
+            "public_url",
+            "database",
+            "migrations",
+            "isolation",
+            "durability",
+            "clock",
+            "connections",
+        )
+    ),
+    *(f"payments.doctor.{name}" for name in ("guards", "books", "provider_token", "telegrams_rule")),
+    *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "secret", "webhook", "inbox")),
+    *(f"config.doctor.{name}" for name in ("workers", "jobs")),
+    "payments.doctor.messages",
+]
+
 # --- Jobs ---------------------------------------------------------------------------------------------------------
 
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"

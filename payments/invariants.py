@@ -148,10 +148,10 @@ class GuardsStand:
                 how = "missing" if state == "missing" else "switched off"
                 yield f"The trigger {trigger.name} of {model._meta.db_table} is {how}."  # noqa: SLF001 - Django's API
         present = {name for (name,) in rows(self.keys, milliseconds=milliseconds)}
-        for model in apps.get_models():
-            for constraint in model._meta.constraints:  # noqa: SLF001 - Django's API
+        for each in apps.get_models():
+            for constraint in each._meta.constraints:  # noqa: SLF001 - Django's API
                 if isinstance(constraint, UniqueConstraint) and constraint.name not in present:
-                    yield f"The unique key {constraint.name} of {model._meta.db_table} is missing."  # noqa: SLF001
+                    yield f"The unique key {constraint.name} of {each._meta.db_table} is missing."  # noqa: SLF001
 
 
 def words(end: datetime | None) -> str:

@@ -6,9 +6,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from config.admin import as_text
+from config.admin import FactAdmin, as_text
 from config.shown import Tone
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
 from telegram_bot.update_pages import UpdatePages
 
 TONES = {
@@ -53,3 +53,8 @@ class IncomingUpdateAdmin(UpdatePages):
     @admin.display(description="body")
     def body_as_text(self, update: IncomingUpdate) -> str:
         return as_text(update.body)
+
+
+@admin.register(WebhookState)
+class WebhookStateAdmin(FactAdmin):
+    list_display = ("pending", "last_error_at", "looked_at")

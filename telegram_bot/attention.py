@@ -22,7 +22,12 @@ def _figure(what: str, status: UpdateStatus) -> Figure:
     return Figure(
         what=what,
         value=how_many(count),
-        address=reverse("admin:telegram_bot_incomingupdate_changelist") + f"?status__exact={status}",
+        address=list_of(status),
         permission="telegram_bot.view_incomingupdate",
         tone=Tone.BAD if count else Tone.GOOD,
     )
+
+
+def list_of(status: UpdateStatus) -> str:
+    """The path of the list of those updates."""
+    return reverse("admin:telegram_bot_incomingupdate_changelist") + f"?status__exact={status}"

@@ -123,3 +123,22 @@ class IncomingUpdate(models.Model):
         """Nothing will come of it. Its body is kept as long as that of a done one."""
         self.status, self.done_at = UpdateStatus.DISMISSED, now
         self.save(update_fields=["status", "done_at"])
+
+
+class WebhookState(models.Model):
+    """The one row of what Telegram last said about delivering to us."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    pending = models.PositiveIntegerField(help_text="Updates that wait at Telegram.")
+    last_error_at = models.DateTimeField(null=True, help_text="When a delivery failed last.")
+    looked_at = models.DateTimeField()
+
+    objects: models.Manager[WebhookState] = models.Manager()
+
+    def __str__(self) -> str:
+        return f"{self.pending} waiting at Telegram"
+
+    @classmethod
+    def keep(cls, *, pending: int, last_error_at: datetime | None, now: datetime) -> None:
+        values = {"pending": pending, "last_error_at": last_error_at, "looked_at": now}
+        cls.objects.update_or_create(id=1, defaults=values)

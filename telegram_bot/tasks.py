@@ -12,7 +12,7 @@ from procrastinate.jobs import Job
 
 from config.database import database_now
 from payments.channels.base import Unavailable
-from telegram_bot import processing, retention
+from telegram_bot import processing, retention, webhook_watch
 from telegram_bot.models import PAUSES, IncomingUpdate, WorkerDied
 from telegram_bot.updates import ButtonPress, Command, Membership, Text, Unreadable, Update, read_update
 
@@ -91,3 +91,10 @@ def _sweep_batch() -> int:
 def blank_old_bodies(timestamp: int) -> None:
     """Let go of what people wrote long ago."""
     retention.blank_old_bodies(now=database_now())
+
+
+@app.periodic(cron="*/3 * * * *")
+@app.task(queue="upkeep", queueing_lock="look_at_webhook")
+def look_at_webhook(timestamp: int) -> None:
+    """Hear from Telegram whether updates arrive."""
+    webhook_watch.look_at_webhook()

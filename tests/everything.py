@@ -26,7 +26,7 @@ from payments.models import (
     StarTransaction,
     TallyResult,
 )
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
 from tests.payments.test_tallies import NO_TIME, paid
 
 
@@ -62,6 +62,7 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         transaction_id="<script>alert(1)</script>", direction="out", amount=1, date=now, raw=b"{}"
     )
     MirrorCursor.objects.create(length=1)
+    WebhookState.keep(pending=0, last_error_at=None, now=now)
     InvariantCheck.objects.create(check_name="entitlements", detail="<script>alert(1)</script>", checked_at=now)
     auditor = User.objects.create_user("<script>alert(1)</script>")
     audit.record(staff=auditor, what="looked", subject=event, reason="<script>alert(1)</script>")
