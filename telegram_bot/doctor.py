@@ -107,14 +107,17 @@ def _deliveries(info: WebhookInfo) -> Finding:
     if info.last_error_date and database_now() - info.last_error_date < RECENT:
         return bad(
             "deliveries",
-            f"one failed at {info.last_error_date:%H:%M} UTC: {info.last_error_message}; {waiting} updates wait",
+            f"one failed at {info.last_error_date:%H:%M} UTC: {info.last_error_message};"
+            f" {_updates(waiting)} at Telegram",
             "Is the address above reached from outside, with a valid certificate, and answered by `manage.py serve`?",
         )
     if waiting > MOST_PENDING:
-        return bad(
-            "deliveries", f"{waiting} updates wait at Telegram", "Is `manage.py serve` running and quick enough?"
-        )
-    return good("deliveries", f"{waiting} updates wait at Telegram" if waiting else "no update waits at Telegram")
+        return bad("deliveries", f"{_updates(waiting)} at Telegram", "Is `manage.py serve` running and quick enough?")
+    return good("deliveries", f"{_updates(waiting)} at Telegram")
+
+
+def _updates(waiting: int) -> str:
+    return f"{waiting or 'no'} update{'s wait' if waiting > 1 else ' waits'}"
 
 
 def inbox() -> Iterator[Finding]:
