@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Min
+from django.db.models import Max, Min
 
 from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
@@ -35,17 +35,18 @@ def guards() -> Iterator[Finding]:
 def books() -> Iterator[Finding]:
     """What the checks of the last hours found."""
     wrong = [f"{check.check_name} ({check.differences})" for check in InvariantCheck.objects.alarming()]
-    latest = InvariantCheck.objects.aggregate(latest=Min("checked_at"))["latest"]
+    latest = InvariantCheck.objects.aggregate(latest=Max("checked_at"))["latest"]
+    ago = database_now() - latest if latest else timedelta()
     if wrong:
         yield bad(
             "books", f"contradictions: {', '.join(wrong)}", "`manage.py recheck_ledger` tells each in a sentence."
         )
     elif latest is None:
         yield skipped("books", "not looked at yet: a worker does so every five minutes")
+    elif ago > LATEST_CHECK:
+        yield bad("books", f"last looked at {how_long(ago.total_seconds())} ago", "Is `manage.py worker` running?")
     else:
-        yield good(
-            "books", f"without contradictions, looked at {how_long((database_now() - latest).total_seconds())} ago"
-        )
+        yield good("books", f"without contradictions, looked at {how_long(ago.total_seconds())} ago")
 
 
 def provider_token() -> Iterator[Finding]:

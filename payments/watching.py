@@ -35,12 +35,13 @@ def look_after_the_books() -> int:
     for check in invariants.checks():
         kept, _ = InvariantCheck.objects.get_or_create(check_name=check.what)
         now = database_now()
+        if not (check.by_customer or _is_its_turn(kept, now)):
+            continue
         try:
-            if check.by_customer:
-                _look_at_some(check, kept, now)
-            elif not kept.checked_at or now - kept.checked_at >= timedelta(seconds=SHARE * kept.seconds):
-                _look_at_everything(check, kept, now)
+            look = _look_at_some if check.by_customer else _look_at_everything
+            look(check, kept, now)
         except OperationalError:
+            InvariantCheck.objects.filter(pk=kept.pk).update(tried_at=now, seconds=LIMIT_SECONDS)
             logger.exception("invariant not checked", check=check.what, limit=LIMIT_SECONDS)
     InvariantCheck.objects.exclude(check_name__in=[check.what for check in invariants.checks()]).delete()
     known = 0
@@ -50,6 +51,10 @@ def look_after_the_books() -> int:
             "the books contradict themselves", check=kept.check_name, count=kept.differences, found=kept.detail
         )
     return known
+
+
+def _is_its_turn(kept: InvariantCheck, now: datetime) -> bool:
+    return kept.tried_at is None or now - kept.tried_at >= timedelta(seconds=SHARE * kept.seconds)
 
 
 def _look_at_everything(check: Invariant, kept: InvariantCheck, now: datetime) -> None:

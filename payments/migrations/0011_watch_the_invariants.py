@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
                 ('found', models.PositiveIntegerField(default=0, help_text='In this pass, so far.')),
                 ('position', models.BigIntegerField(default=0, help_text='The id of the last customer looked at in this pass.')),
                 ('detail', models.TextField(blank=True, default='', help_text='The first of them, in words.')),
+                ('tried_at', models.DateTimeField(help_text='When it last began to look, whether it came to an end or not.', null=True)),
                 ('checked_at', models.DateTimeField(help_text='When it last looked.', null=True)),
                 ('passed_at', models.DateTimeField(help_text='When it had last looked at everything.', null=True)),
                 ('seconds', models.FloatField(default=0, help_text='How long the last look took.')),

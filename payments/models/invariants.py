@@ -25,6 +25,9 @@ class InvariantCheck(models.Model):
     found = models.PositiveIntegerField(default=0, help_text="In this pass, so far.")
     position = models.BigIntegerField(default=0, help_text="The id of the last customer looked at in this pass.")
     detail = models.TextField(blank=True, default="", help_text="The first of them, in words.")
+    tried_at = models.DateTimeField(
+        null=True, help_text="When it last began to look, whether it came to an end or not."
+    )
     checked_at = models.DateTimeField(null=True, help_text="When it last looked.")
     passed_at = models.DateTimeField(null=True, help_text="When it had last looked at everything.")
     seconds = models.FloatField(default=0, help_text="How long the last look took.")
@@ -44,7 +47,8 @@ class InvariantCheck(models.Model):
             self.found += len(new)
             self.detail = "\n".join([*told, *new][:MOST_TOLD])
         self.differences = max(self.differences, self.found)
-        self.checked_at, self.seconds, self.position = now, seconds, position
+        self.tried_at = self.checked_at = now
+        self.seconds, self.position = seconds, position
         if not position:
             self.differences, self.found, self.passed_at = self.found, 0, now
             self.detail = self.detail if self.differences else ""

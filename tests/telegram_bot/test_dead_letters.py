@@ -4,6 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -107,6 +108,18 @@ class TestReplaying:
         assert process(newly_readable).status == UpdateStatus.DONE
         assert newly_readable.kind == "message"
         assert PaymentEvent.objects.exists()
+
+    def test_is_not_needed_where_telegram_brings_it_again(self, invoice):
+        receive(updates.body(updates.payment(invoice)))
+        body = updates.body(update := updates.refund(invoice))
+        newly_readable = stored(body, UpdateStatus.QUARANTINED, update_id=update["update_id"], kind="unreadable")
+        IncomingUpdate.objects.update(bot_id=settings.TELEGRAM_BOT_ID)
+
+        receive(body)
+
+        newly_readable.refresh_from_db()
+        assert newly_readable.status == UpdateStatus.DONE
+        assert PaymentEvent.objects.filter(refund_of__isnull=False).exists()
 
     def test_gives_it_all_its_tries_again(self, dana, monkeypatch):
         def fail(*_, **__):

@@ -251,6 +251,15 @@ class TestItsChecks:
 
         assert finding("books").seen == "contradictions: tallies (3)"
 
+    def test_look_whether_the_books_are_looked_at(self):
+        assert finding("books").health == Health.SKIPPED
+
+        InvariantCheck.objects.create(check_name="tallies", checked_at=database_now() - timedelta(minutes=4))
+        assert finding("books").seen == "without contradictions, looked at 4 min ago"
+
+        InvariantCheck.objects.update(checked_at=database_now() - timedelta(minutes=31))
+        assert finding("books").seen == "last looked at 31 min ago"
+
     def test_look_at_the_catalogue(self, settings):
         settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN = ""
         assert finding("provider token").health == Health.SKIPPED
