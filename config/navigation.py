@@ -58,9 +58,11 @@ NAVIGATION = [
     _group(
         "Operations",
         _item("Updates", "inbox", "telegram_bot.incomingupdate"),
+        _item("Webhook", "webhook", "telegram_bot.webhookstate"),
         _item("Messages", "outbox", "payments.notice"),
         _item("Reconciliation", "balance", "payments.reconciliationrun"),
         _item("Discrepancies", "rule", "payments.discrepancy"),
+        _item("Checks", "rule", "payments.invariantcheck"),
         _item("Jobs", "manufacturing", "procrastinate.procrastinatejob"),
     ),
     _group(

@@ -148,6 +148,8 @@ TELEGRAM_IP_ALLOWLIST = env.list("TELEGRAM_IP_ALLOWLIST", default=[])
 INVOICE_LIFETIME = timedelta(hours=1)
 # Refunds by staff of more than that, in the currency's smallest unit, need a second person.
 REFUND_APPROVAL_ABOVE = amounts("REFUND_APPROVAL_ABOVE")
+# What must hold in the books, named by path so that payments need not import telegram_bot: tuples of checks.
+INVARIANTS = ["payments.invariants.CHECKS", "payments.reconciling.CHECKS", "telegram_bot.invariants.CHECKS"]
 # Telegram's side of the payment channels, named by path so that payments need not import telegram_bot.
 PAYMENTS_TELEGRAM_GATEWAY = "telegram_bot.gateway.gateway"
 
@@ -268,7 +270,9 @@ ATTENTION_SOURCES = [
     "payments.attention.open_discrepancies",
     "payments.attention.last_reconciliation",
     "telegram_bot.attention.dead_letters",
+    "telegram_bot.attention.quarantined",
     "payments.attention.oldest_unsent_notice",
+    "payments.attention.contradictions",
 ]
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -288,6 +292,27 @@ LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
 LOGGING_CONFIG = "config.logging.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
+
+# What `manage.py doctor` looks at, in this order: each `() -> findings`.
+DOCTOR_CHECKS = [
+    *(
+        f"config.doctor.{name}"
+        for name in (
+            "debug",
+            "public_url",
+            "database",
+            "migrations",
+            "isolation",
+            "durability",
+            "clock",
+            "connections",
+        )
+    ),
+    *(f"payments.doctor.{name}" for name in ("guards", "books", "reconciliation", "provider_token", "telegrams_rule")),
+    *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "secret", "webhook", "inbox")),
+    *(f"config.doctor.{name}" for name in ("workers", "jobs")),
+    "payments.doctor.messages",
+]
 
 # --- Jobs ---------------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from payments.models import (
     EarlyRefund,
     ExpiryUpTo,
     Hold,
+    InvariantCheck,
     Invoice,
     InvoiceStatus,
     MirrorCursor,
@@ -466,3 +467,9 @@ class DiscrepancyAdmin(DiscrepancyPages):
     list_select_related = ("event",)
     list_filter = (("resolved_at", OpenFilter), "kind")
     search_fields = ("transaction_id", "event__customer__user_id", "event__customer__telegram_user_id")
+
+
+@admin.register(InvariantCheck)
+class InvariantCheckAdmin(FactAdmin):
+    list_display = ("check_name", "differences", "detail", "checked_at", "passed_at", "seconds")
+    ordering = ["-differences", "check_name"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from math import isfinite
 
-from django.db.models import Min
+from django.db.models import Min, Sum
 from django.urls import reverse
 
 from config.attention import MOST_COUNTED, Figure, how_long, how_many
 from config.database import database_now
 from config.shown import Tone
 from payments import reconciling
-from payments.models import Discrepancy, Hold, Notice, Refund
+from payments.models import Discrepancy, Hold, InvariantCheck, Notice, Refund
 
 SECONDS_BEFORE_UNSENT_IS_LATE = 60
 
@@ -71,4 +71,15 @@ def oldest_unsent_notice() -> Figure:
         address=reverse("admin:payments_notice_changelist") + "?state=owed",
         permission="payments.view_notice",
         tone=Tone.BAD if waited > SECONDS_BEFORE_UNSENT_IS_LATE else Tone.GOOD,
+    )
+
+
+def contradictions() -> Figure:
+    count = InvariantCheck.objects.alarming().aggregate(count=Sum("differences"))["count"] or 0
+    return Figure(
+        what="Contradictions in the books",
+        value=how_many(count),
+        address=reverse("admin:payments_invariantcheck_changelist"),
+        permission="payments.view_invariantcheck",
+        tone=Tone.BAD if count else Tone.GOOD,
     )

@@ -1,20 +1,26 @@
 """What must hold in the books at every moment: each derived figure is what its facts amount to.
 
 Each check is one statement, hence one view of the books: it can run while payments are recorded, and a difference
-that it finds is one.
+that it finds is one. `settings.INVARIANTS` names the checks of all apps by dotted path, so that this need not know
+whoever stands above it.
 """
 
 # ruff: noqa: S608 - every statement is made of constants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import pgtrigger
+from django.apps import apps
+from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import UniqueConstraint
+from django.utils.module_loading import import_string
 
 from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.periods import fold
@@ -24,6 +30,39 @@ from payments.staff_refunds import APPROVED, ASKED, DECLINED, RECORDED
 
 Progress = Callable[[int], None]
 AT_ONCE = 10_000
+AMONG = ":among"  # stands in a statement behind a customer's id: which customers are looked at
+EVERYBODY = "IS NOT NULL"
+WHOLE_TIME = 0  # milliseconds that a statement may take; 0: as long as it takes
+
+
+def from_to(first: int, last: int) -> str:
+    """The customers with these ids and those between, as a condition."""
+    return f"BETWEEN {first:d} AND {last:d}"
+
+
+def one_of(customers: Collection[int]) -> str:
+    """These customers, as a condition."""
+    return f"= ANY('{{{','.join(f'{pk:d}' for pk in customers)}}}'::bigint[])"
+
+
+class Invariant(Protocol):
+    """What must hold, in a few words and as a check."""
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def by_customer(self) -> bool:
+        """Whether it can look at some customers only."""
+
+    def differences(
+        self, progress: Progress, *, among: str = EVERYBODY, milliseconds: int = WHOLE_TIME
+    ) -> Iterator[str]:
+        """Each contradiction in a sentence.
+
+        :param among: a condition on the ids of customers, where it is `by_customer`
+        :raises OperationalError: it took longer than it was given
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +73,14 @@ class Check:
     sql: str
     sentence: str
 
-    def differences(self, progress: Progress) -> Iterator[str]:
-        """Each contradiction in a sentence."""
-        for found, row in enumerate(rows(self.sql), 1):
+    @property
+    def by_customer(self) -> bool:
+        return AMONG in self.sql
+
+    def differences(
+        self, progress: Progress, *, among: str = EVERYBODY, milliseconds: int = WHOLE_TIME
+    ) -> Iterator[str]:
+        for found, row in enumerate(rows(self.sql.replace(AMONG, among), milliseconds=milliseconds), 1):
             progress(found)
             yield self.sentence.format(*row)
 
@@ -58,17 +102,20 @@ class EntitlementsAreTheFoldOfTheirGrants:
     """I3, by the same fold that gives access."""
 
     what = "entitlements"
-    sql = """
+    by_customer = True
+    sql = f"""
         SELECT coalesce(given.customer_id, kept.customer_id), coalesce(given.entitlement, kept.code),
                kept.id IS NOT NULL, kept.active_until, given.granted_at, given.duration, given.ends_at, given.revoked_at
-        FROM entitlements_grant AS given
-        FULL JOIN entitlements_entitlement AS kept
+        FROM (SELECT * FROM entitlements_grant WHERE customer_id {AMONG}) AS given
+        FULL JOIN (SELECT * FROM entitlements_entitlement WHERE customer_id {AMONG}) AS kept
              ON kept.customer_id = given.customer_id AND kept.code = given.entitlement
         ORDER BY 1, 2, given.granted_at, given.id
     """
 
-    def differences(self, progress: Progress) -> Iterator[str]:
-        every = (Folded(*row) for row in rows(self.sql))
+    def differences(
+        self, progress: Progress, *, among: str = EVERYBODY, milliseconds: int = WHOLE_TIME
+    ) -> Iterator[str]:
+        every = (Folded(*row) for row in rows(self.sql.replace(AMONG, among), milliseconds=milliseconds))
         seen = 0
         for (customer, code), group in groupby(every, key=lambda row: row[:2]):
             grants = list(group)
@@ -81,6 +128,33 @@ class EntitlementsAreTheFoldOfTheirGrants:
                 yield f"Customer {customer} has {code} until {until}, the grants say {words(expected)}."
 
 
+class GuardsStand:
+    """I10, I1: what keeps facts from being changed or doubled is there and switched on, as the models have it."""
+
+    what = "guards"
+    by_customer = False
+    triggers = "SELECT tgname, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal"
+    keys = """
+        SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indisunique AND indisvalid AND pg_table_is_visible(indrelid)
+    """
+
+    def differences(
+        self, progress: Progress, *, among: str = EVERYBODY, milliseconds: int = WHOLE_TIME
+    ) -> Iterator[str]:
+        states = dict(rows(self.triggers, milliseconds=milliseconds))
+        for model, trigger in pgtrigger.registered():
+            state = states.get(trigger.get_pgid(model), "missing")
+            if state not in {"O", "A"}:  # switched on: as always, or for replication as well
+                how = "missing" if state == "missing" else "switched off"
+                yield f"The trigger {trigger.name} of {model._meta.db_table} is {how}."  # noqa: SLF001 - Django's API
+        present = {name for (name,) in rows(self.keys, milliseconds=milliseconds)}
+        for each in apps.get_models():
+            for constraint in each._meta.constraints:  # noqa: SLF001 - Django's API
+                if isinstance(constraint, UniqueConstraint) and constraint.name not in present:
+                    yield f"The unique key {constraint.name} of {each._meta.db_table} is missing."  # noqa: SLF001
+
+
 def words(end: datetime | None) -> str:
     return "the end of time" if end is None else end.isoformat()
 
@@ -89,17 +163,31 @@ PAYMENT = "split_part(event.event_type, '.', 2) = 'successful_payment'"
 REFUND = "split_part(event.event_type, '.', 2) = 'refunded_payment'"
 SOURCE = "event.payment_method || ':' || event.event_id"
 
-CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
+CHECKS: tuple[Invariant, ...] = (
+    GuardsStand(),
     EntitlementsAreTheFoldOfTheirGrants(),
+    Check(
+        "sums of customers",  # I2
+        f"""
+        SELECT customer_id, payment_method, currency,
+               coalesce(sum(amount) FILTER (WHERE {REFUND}), 0), coalesce(sum(amount) FILTER (WHERE {PAYMENT}), 0)
+        FROM payments_paymentevent AS event WHERE customer_id {AMONG}
+        GROUP BY customer_id, payment_method, currency
+        HAVING coalesce(sum(amount) FILTER (WHERE {REFUND}), 0) > coalesce(sum(amount) FILTER (WHERE {PAYMENT}), 0)
+        """,
+        "Customer {} was given back by {} in {} {} of the {} that he paid.",
+    ),
     Check(
         "what payments gave",  # I1, I5
         f"""
-        WITH given AS (SELECT source, count(*) AS grants FROM entitlements_grant GROUP BY source)
+        WITH given AS (
+            SELECT source, count(*) AS grants FROM entitlements_grant WHERE customer_id {AMONG} GROUP BY source
+        )
         SELECT event.id, event.status, coalesce(grants, 0), (hold.id IS NOT NULL)::int
         FROM payments_paymentevent AS event
         LEFT JOIN payments_hold AS hold ON hold.event_id = event.id
         LEFT JOIN given ON given.source = {SOURCE}
-        WHERE {PAYMENT}
+        WHERE {PAYMENT} AND event.customer_id {AMONG}
           AND ((hold.id IS NULL) <> (status = 'processed')
                OR coalesce(grants, 0) <> (status = 'processed' OR coalesce(resolution, '') = 'granted')::int)
         """,
@@ -107,9 +195,9 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
     ),
     Check(
         "payments behind grants",  # I5
-        """
+        f"""
         SELECT source FROM entitlements_grant
-        WHERE split_part(source, ':', 1) IN ('telegram_stars', 'telegram_provider', 'stripe')
+        WHERE customer_id {AMONG} AND split_part(source, ':', 1) IN ('telegram_stars', 'telegram_provider', 'stripe')
           AND NOT EXISTS (
               SELECT FROM payments_paymentevent
               WHERE event_id = substr(source, strpos(source, ':') + 1)
@@ -124,16 +212,34 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
             SELECT CASE WHEN {REFUND} THEN 'refunded'
                         WHEN status = 'held' THEN 'payment_held'
                         ELSE 'payment_confirmed' END AS kind) AS owed
-        WHERE NOT EXISTS (SELECT FROM payments_notice AS notice
+        WHERE event.customer_id {AMONG}
+          AND NOT EXISTS (SELECT FROM payments_notice AS notice
                           WHERE notice.event_id = event.id AND notice.kind = owed.kind)
         """,
         "Event {} has no notice {}.",
     ),
     Check(
+        "messages that are true",  # I8
+        f"""
+        SELECT notice.id, notice.kind, event.id, event.status
+        FROM payments_paymentevent AS event
+        JOIN payments_notice AS notice ON notice.event_id = event.id
+        LEFT JOIN payments_hold AS hold ON hold.event_id = event.id
+        WHERE event.customer_id {AMONG} AND NOT CASE notice.kind
+            WHEN 'refunded' THEN {REFUND}
+            WHEN 'payment_held' THEN {PAYMENT} AND event.status = 'held'
+            WHEN 'payment_confirmed'
+                THEN {PAYMENT} AND (event.status = 'processed' OR coalesce(hold.resolution, '') = 'granted')
+            ELSE true END
+        """,
+        "Message {} says {} of event {}, which is {}.",
+    ),
+    Check(
         "answers of the providers",
-        """
+        f"""
         SELECT id FROM payments_paymentevent AS event
-        WHERE NOT EXISTS (SELECT FROM payments_providerrecord AS record WHERE record.event_id = event.id)
+        WHERE customer_id {AMONG}
+          AND NOT EXISTS (SELECT FROM payments_providerrecord AS record WHERE record.event_id = event.id)
         """,
         "Event {} has lost the provider's answer.",
     ),
@@ -142,7 +248,7 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
         f"""
         SELECT event.id, invoice.status
         FROM payments_paymentevent AS event JOIN payments_invoice AS invoice ON invoice.id = event.invoice_id
-        WHERE {PAYMENT} AND event.status = 'processed' AND invoice.status <> 'paid'
+        WHERE event.customer_id {AMONG} AND {PAYMENT} AND event.status = 'processed' AND invoice.status <> 'paid'
         """,
         "Payment {} is processed and its invoice {}.",
     ),
@@ -151,7 +257,8 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
         f"""
         SELECT event.id FROM payments_paymentevent AS event
         LEFT JOIN payments_paymentevent AS payment ON payment.id = event.refund_of_id
-        WHERE {REFUND} AND (payment.event_id, payment.customer_id, payment.amount, payment.currency)
+        WHERE event.customer_id {AMONG} AND {REFUND}
+          AND (payment.event_id, payment.customer_id, payment.amount, payment.currency)
               IS DISTINCT FROM (event.event_id, event.customer_id, event.amount, event.currency)
         """,
         "Refund {} does not match its payment.",
@@ -160,7 +267,7 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
         "access after refunds",  # I4, I5
         f"""
         SELECT event.id FROM payments_paymentevent AS event
-        WHERE {REFUND} AND (SELECT count(*) FROM entitlements_grant AS given
+        WHERE event.customer_id {AMONG} AND {REFUND} AND (SELECT count(*) FROM entitlements_grant AS given
                             WHERE given.source = {SOURCE} AND given.revoked_at IS NULL) > 0
         """,
         "Refund {} left its access.",
@@ -176,6 +283,16 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
            AND NOT (intent.status IN ('refused', 'declined') AND count(event.id) > 0)
         """,
         "The intent to refund {} is {} with {} refunds of its payment.",
+    ),
+    Check(
+        "refunds under way",  # I7: each is looked at again soon after its time; a tally tells how old the oldest is
+        """
+        SELECT id, status, next_attempt_at FROM payments_refund
+        WHERE status IN ('requested', 'sending', 'verify')
+          AND coalesce(decided_at, created_at) < statement_timestamp() - interval '15 minutes'
+          AND next_attempt_at < statement_timestamp() - interval '15 minutes'
+        """,
+        "The refund {} is {}, and nobody has looked at it since {}.",
     ),
     Check(
         "what staff did",  # I9; access is taken back by a refund or else by staff
@@ -263,17 +380,22 @@ CHECKS: tuple[Check | EntitlementsAreTheFoldOfTheirGrants, ...] = (
 )
 
 
+def checks() -> list[Invariant]:
+    """Those of all apps."""
+    return [check for path in settings.INVARIANTS for check in import_string(path)]
+
+
 def differences() -> Iterator[str]:
-    """Every contradiction in the books of access and money, in a sentence; nothing when they are sound."""
-    for check in CHECKS:
+    """Every contradiction in the books, in a sentence; nothing when they are sound."""
+    for check in checks():
         yield from check.differences(lambda _: None)
 
 
-def rows(sql: str) -> Iterator[tuple[Any, ...]]:
+def rows(sql: str, *, milliseconds: int) -> Iterator[tuple[Any, ...]]:
     """The rows of a query that may take minutes, fetched as they are needed."""
-    with transaction.atomic(), connection.cursor() as settings:
-        settings.execute("SET LOCAL statement_timeout = 0")
-        settings.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    with transaction.atomic(), connection.cursor() as limits:
+        limits.execute(f"SET LOCAL statement_timeout = {milliseconds:d}")
+        limits.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         with connection.chunked_cursor() as cursor:
             cursor.execute(sql)
             while some := cursor.fetchmany(AT_ONCE):

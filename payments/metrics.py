@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from config.database import database_now
 from payments import reconciling, tallies
-from payments.models import Discrepancy, Hold, Invoice, Refund, RefundTally
+from payments.models import Discrepancy, Hold, InvariantCheck, Invoice, Refund, RefundTally
 
 # Finest where we want to be, and up to the ten seconds that Telegram waits.
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -90,6 +90,20 @@ class PaymentBooks(Collector):
             "Disagreements with Telegram that wait for a person.",
             value=Discrepancy.objects.unresolved().count(),
         )
+
+        differences = GaugeMetricFamily(
+            "starledger_invariant_differences",
+            "Contradictions in the books, by the check that finds them.",
+            labels=["check"],
+        )
+        checked_at = GaugeMetricFamily(
+            "starledger_invariant_checked_timestamp_seconds", "When each check last looked.", labels=["check"]
+        )
+        for check in InvariantCheck.objects.order_by("check_name"):
+            differences.add_metric([check.check_name], check.differences)
+            checked_at.add_metric([check.check_name], check.checked_at.timestamp() if check.checked_at else 0)
+        yield differences
+        yield checked_at
 
     def describe(self) -> list[Metric]:
         """Nothing: to register must not mean to ask the database."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,6 +132,21 @@ def cursor_age() -> float | None:
     if since is None:
         since = runs.values_list("started_at", flat=True).last()
     return math.inf if since is None else (database_now() - since).total_seconds()
+
+
+class ComparedLately:
+    """I11, as one of the invariants. Before the first run there is nothing to be behind."""
+
+    what = "reconciliation"
+    by_customer = False
+
+    def differences(self, progress: object, **_: object) -> Iterator[str]:
+        age = cursor_age()
+        if age is not None and BEHIND.total_seconds() < age < math.inf:
+            yield f"The ledger was last compared with Telegram's list {age:.0f} s ago."
+
+
+CHECKS = (ComparedLately(),)
 
 
 def warn_when_behind() -> None:

@@ -149,6 +149,21 @@ def hold_unreadable(*, evidence: bytes, detail: str) -> Hold:
     return _hold_bytes(HoldReason.UNREADABLE, evidence, detail)
 
 
+def is_recorded(report: ReceivedPayment | ReceivedRefund) -> bool:
+    """Whether the books have it: as an event, as a refund that waits for its payment, or as bytes that are held."""
+    if PaymentEvent.objects.filter(event_id=report.charge_id, event_type=report.event_type).exists():
+        return True
+    if isinstance(report, ReceivedPayment):
+        return False
+    early = EarlyRefund.objects.filter(event_id=report.charge_id, event_type=report.event_type)
+    return early.exists() or is_held(report.raw)
+
+
+def is_held(evidence: bytes) -> bool:
+    """Whether these bytes were put before a person, whatever became of it."""
+    return Hold.objects.filter(evidence_digest=hashlib.sha256(evidence).digest()).exists()
+
+
 @retried
 @transaction.atomic
 def _record_payment(payment: ReceivedPayment) -> Recorded:

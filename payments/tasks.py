@@ -8,7 +8,7 @@ import structlog
 from procrastinate.contrib.django import app
 
 from config.database import database_now
-from payments import cancelling, expiry, reconciling, recording, refunding, revenue, tallies
+from payments import cancelling, expiry, reconciling, recording, refunding, revenue, tallies, watching
 from payments.channels.base import ChannelError
 
 # Seconds that a job may wait for Telegram: a worker that is told to stop waits for its jobs.
@@ -103,3 +103,10 @@ def _reconcile(*, asked_by: str, full: bool) -> None:
 def watch_reconciliation(timestamp: int) -> None:
     """Call for help when the ledger has not been compared for long."""
     reconciling.warn_when_behind()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue="upkeep", lock="look_after_the_books", queueing_lock="look_after_the_books")
+def look_after_the_books(timestamp: int) -> None:
+    """Find contradictions in the books, a part of them at a time."""
+    watching.look_after_the_books()

@@ -1,4 +1,4 @@
-"""The inbox, for reading."""
+"""The inbox: read, and decided about where nothing more happens by itself."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from django.db.models import QuerySet
 
 from config.admin import FactAdmin, as_text
 from config.shown import Tone
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
+from telegram_bot.update_pages import UpdatePages
 
 TONES = {
     UpdateStatus.PENDING: Tone.WAITING,
     UpdateStatus.DONE: Tone.GOOD,
     UpdateStatus.QUARANTINED: Tone.BAD,
     UpdateStatus.DEAD: Tone.BAD,
+    UpdateStatus.DISMISSED: Tone.QUIET,
 }
 
 
 class StatusFilter(admin.ChoicesFieldListFilter):
-    """Each by its index, except the quarantined, of which there is none, and the done, which are nearly all."""
+    """Each by its index, except the done, which are nearly all."""
 
-    @property
-    def served_in_order_of(self) -> str | None:
-        return None if UpdateStatus.QUARANTINED in (self.lookup_val or ()) else "pk"
+    served_in_order_of = "pk"
 
 
 @admin.register(IncomingUpdate)
-class IncomingUpdateAdmin(FactAdmin):
+class IncomingUpdateAdmin(UpdatePages):
     list_display = ("update_id", "kind", "status", "received_at", "attempts", "next_attempt_at", "done_at", "error")
     list_filter = (("status", StatusFilter),)
     tones = {"status": TONES}
@@ -53,3 +53,8 @@ class IncomingUpdateAdmin(FactAdmin):
     @admin.display(description="body")
     def body_as_text(self, update: IncomingUpdate) -> str:
         return as_text(update.body)
+
+
+@admin.register(WebhookState)
+class WebhookStateAdmin(FactAdmin):
+    list_display = ("pending", "last_error_at", "looked_at")

@@ -10,11 +10,24 @@ from telegram_bot.models import IncomingUpdate, UpdateStatus
 
 
 def dead_letters() -> Figure:
-    count = IncomingUpdate.objects.filter(status=UpdateStatus.DEAD)[: MOST_COUNTED + 1].count()
+    return _figure("Updates given up", UpdateStatus.DEAD)
+
+
+def quarantined() -> Figure:
+    return _figure("Updates not understood", UpdateStatus.QUARANTINED)
+
+
+def _figure(what: str, status: UpdateStatus) -> Figure:
+    count = IncomingUpdate.objects.filter(status=status)[: MOST_COUNTED + 1].count()
     return Figure(
-        what="Updates given up",
+        what=what,
         value=how_many(count),
-        address=reverse("admin:telegram_bot_incomingupdate_changelist") + f"?status__exact={UpdateStatus.DEAD}",
+        address=list_of(status),
         permission="telegram_bot.view_incomingupdate",
         tone=Tone.BAD if count else Tone.GOOD,
     )
+
+
+def list_of(status: UpdateStatus) -> str:
+    """The path of the list of those updates."""
+    return reverse("admin:telegram_bot_incomingupdate_changelist") + f"?status__exact={status}"

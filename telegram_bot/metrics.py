@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from django.db.models import Min
 from prometheus_client import Counter
@@ -10,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from config.database import database_now
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import UNDECIDED, IncomingUpdate, UpdateStatus, WebhookState
 
 UPDATES = Counter("telegram_updates_total", "Updates received, by type and what became of them.", ["type", "outcome"])
 
@@ -35,5 +36,32 @@ class Inbox(Collector):
             value=inbox_oldest_seconds(),
         )
 
+        undecided = GaugeMetricFamily(
+            "starledger_inbox_undecided", "Updates that wait for staff, by why they do.", labels=["status"]
+        )
+        for status in UNDECIDED:
+            undecided.add_metric([status.value], IncomingUpdate.objects.filter(status=status).count())
+        yield undecided
+        yield from _webhook()
+
     def describe(self) -> list[Metric]:
         return []
+
+
+def _webhook() -> Iterator[Metric]:
+    """What Telegram last said about delivering to us; 0 before it was asked."""
+    state = WebhookState.objects.first()
+    values = {
+        "pending_updates": ("Updates that wait at Telegram.", state.pending if state else 0),
+        "last_error_timestamp_seconds": (
+            "When a delivery failed last.",
+            _seconds(state.last_error_at if state else None),
+        ),
+        "checked_timestamp_seconds": ("When Telegram was last asked.", _seconds(state.looked_at if state else None)),
+    }
+    for name, (meaning, value) in values.items():
+        yield GaugeMetricFamily(f"starledger_webhook_{name}", meaning, value=value)
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else 0.0

@@ -22,11 +22,29 @@ class UpdateStatus(models.TextChoices):
     DONE = "done", "done"
     QUARANTINED = "quarantined", "not understood"
     DEAD = "dead", "given up"
+    DISMISSED = "dismissed", "dismissed by staff"
+
+
+# Nothing more happens to these unless staff decide it.
+UNDECIDED = (UpdateStatus.DEAD, UpdateStatus.QUARANTINED)
+
+
+class WorkerDied(Exception):
+    """Each worker that took it up has not been heard of since."""
 
 
 class IncomingUpdateQuerySet(models.QuerySet["IncomingUpdate"]):
     def due_at(self, now: datetime) -> Self:
         return self.filter(status=UpdateStatus.PENDING, next_attempt_at__lte=now).order_by("next_attempt_at", "pk")
+
+    def take_up(self, pk: int, *, tried: int, now: datetime) -> bool:
+        """Count the try after `tried` others before it is made, so that one that kills its worker counts as well.
+
+        False when somebody else makes it, or has made it, or when there is nothing left to do.
+        """
+        pause = PAUSES[min(tried, len(PAUSES) - 1)]
+        pending = self.filter(pk=pk, status=UpdateStatus.PENDING, attempts=tried)
+        return pending.update(attempts=tried + 1, next_attempt_at=now + pause) == 1
 
 
 class IncomingUpdate(models.Model):
@@ -64,7 +82,12 @@ class IncomingUpdate(models.Model):
             # For the story of a payment; a few pages, whatever the size of the table, and next to nothing to write.
             BrinIndex(name="update_by_receipt", fields=["received_at"], autosummarize=True),
             models.Index(name="update_dead", fields=["received_at"], condition=Q(status=UpdateStatus.DEAD)),
+            models.Index(
+                name="update_quarantined", fields=["received_at"], condition=Q(status=UpdateStatus.QUARANTINED)
+            ),
+            models.Index(name="update_dismissed", fields=["received_at"], condition=Q(status=UpdateStatus.DISMISSED)),
         ]
+        permissions = [("decide_incomingupdate", "Can replay and dismiss updates")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.update_id}"
@@ -78,8 +101,10 @@ class IncomingUpdate(models.Model):
         self.save(update_fields=["status", "error"])
 
     def mark_failed(self, *, error: Exception, now: datetime) -> None:
-        """Note a failed try and when the next is due; after the last one the update is given up, for staff to see."""
-        self.attempts += 1
+        """Note why a try failed and when the next is due; after the last one the update is given up, for staff to see.
+
+        The try itself was counted before.
+        """
         self.error = f"{type(error).__name__}: {error}"[:2000]
         if self.attempts > len(PAUSES):
             self.status = UpdateStatus.DEAD
@@ -87,4 +112,33 @@ class IncomingUpdate(models.Model):
         else:
             asked_for = timedelta(seconds=getattr(error, "retry_after", 0))
             self.next_attempt_at = now + max(PAUSES[self.attempts - 1], asked_for)
-        self.save(update_fields=["attempts", "error", "status", "next_attempt_at"])
+        self.save(update_fields=["error", "status", "next_attempt_at"])
+
+    def mark_to_be_tried(self, *, kind: str, next_attempt_at: datetime) -> None:
+        """Begin anew, as if it had just come."""
+        self.status, self.attempts, self.kind, self.next_attempt_at = UpdateStatus.PENDING, 0, kind, next_attempt_at
+        self.save(update_fields=["status", "attempts", "kind", "next_attempt_at"])
+
+    def mark_dismissed(self, *, now: datetime) -> None:
+        """Nothing will come of it. Its body is kept as long as that of a done one."""
+        self.status, self.done_at = UpdateStatus.DISMISSED, now
+        self.save(update_fields=["status", "done_at"])
+
+
+class WebhookState(models.Model):
+    """The one row of what Telegram last said about delivering to us."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    pending = models.PositiveIntegerField(help_text="Updates that wait at Telegram.")
+    last_error_at = models.DateTimeField(null=True, help_text="When a delivery failed last.")
+    looked_at = models.DateTimeField()
+
+    objects: models.Manager[WebhookState] = models.Manager()
+
+    def __str__(self) -> str:
+        return f"{self.pending} waiting at Telegram"
+
+    @classmethod
+    def keep(cls, *, pending: int, last_error_at: datetime | None, now: datetime) -> None:
+        values = {"pending": pending, "last_error_at": last_error_at, "looked_at": now}
+        cls.objects.update_or_create(id=1, defaults=values)

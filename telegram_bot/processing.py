@@ -36,10 +36,12 @@ def act(update: Update, *, body: bytes, received_at: datetime) -> None:
             handlers.handle(content)
 
 
-def process_update(pk: int) -> None:
-    """Take up a stored update that is still to be done; done and given-up ones are left alone.
+def process_update(pk: int, *, tried: int, quickly: bool = False) -> None:
+    """Make the try after `tried` others of a stored update; whatever is no longer to be done is left alone.
 
     A failure is written down with the time of the next try, and raised for whoever runs this to see.
+
+    :param quickly: once more within the same try, because Telegram asked for a moment's patience
     """
     stored = IncomingUpdate.objects.get(pk=pk)
     if stored.status != UpdateStatus.PENDING:
@@ -49,6 +51,12 @@ def process_update(pk: int) -> None:
     if isinstance(update, Unreadable):  # it was read when it was stored, by another release
         stored.mark_quarantined(why=update.why)
         return
+    if quickly:
+        if stored.attempts != tried + 1:
+            return
+    elif not IncomingUpdate.objects.take_up(pk, tried=tried, now=database_now()):
+        return
+    stored.attempts = tried + 1
     try:
         act(update, body=body, received_at=stored.received_at)
     except Exception as error:

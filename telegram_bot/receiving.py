@@ -97,9 +97,10 @@ def _store_and_act(update: Update, body: bytes) -> str:
 
 @retried
 def _stored(update: Update, body: bytes) -> tuple[IncomingUpdate, bool]:
-    return IncomingUpdate.objects.get_or_create(
-        **_row(update, body), defaults={"body": body, "status": UpdateStatus.PENDING}
-    )
+    """The row of these bytes; its kind is no part of the key, because one release may read what another could not."""
+    row = _row(update, body)
+    kept = {"kind": row.pop("kind"), "body": body, "status": UpdateStatus.PENDING}
+    return IncomingUpdate.objects.get_or_create(**row, defaults=kept)
 
 
 @retried
@@ -127,7 +128,10 @@ def _act(stored: IncomingUpdate, update: Update) -> str:
         if is_broken():
             raise  # to the sweeper or to Telegram, whoever is first: the row waits for both
         logger.exception("update failed", update_id=update.update_id, kind=update.kind)
-        stored.mark_failed(error=error, now=database_now())
+        now = database_now()
+        if IncomingUpdate.objects.take_up(stored.pk, tried=stored.attempts, now=now):
+            stored.attempts += 1
+            stored.mark_failed(error=error, now=now)
         return "failed"
     return "done"
 

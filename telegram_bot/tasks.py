@@ -6,14 +6,14 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Q
-from procrastinate import BaseRetryStrategy, RetryDecision
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 
 from config.database import database_now
 from payments.channels.base import Unavailable
-from telegram_bot import processing, retention
-from telegram_bot.models import IncomingUpdate
+from telegram_bot import processing, retention, webhook_watch
+from telegram_bot.models import PAUSES, IncomingUpdate, WorkerDied
 from telegram_bot.updates import ButtonPress, Command, Membership, Text, Unreadable, Update, read_update
 
 QUICK_TRIES = 3
@@ -24,7 +24,7 @@ PATIENCE, LEASE = timedelta(minutes=1), timedelta(minutes=10)
 
 
 class WhenTelegramIsBack(BaseRetryStrategy):
-    """A few more tries in the seconds that follow, as far off as Telegram asks; the sweep has longer pauses."""
+    """A few more times in the seconds that follow, as far off as Telegram asks. They are one try, with one pause."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if not isinstance(exception, Unavailable) or job.attempts >= QUICK_TRIES:
@@ -33,15 +33,22 @@ class WhenTelegramIsBack(BaseRetryStrategy):
         return RetryDecision(retry_in={"seconds": pause}) if pause <= LONGEST_QUICK_PAUSE else None
 
 
-@app.task(queue="updates", retry=WhenTelegramIsBack())
-def process_update(update_pk: int) -> None:
-    """Do what an update asks for, if that is still to be done."""
-    processing.process_update(update_pk)
+@app.task(queue="updates", retry=WhenTelegramIsBack(), pass_context=True)
+def process_update(context: JobContext, update_pk: int, tried: int = 0) -> None:
+    """Make one try of an update. A second job for the same try finds nothing to do."""
+    if context.job.attempts <= QUICK_TRIES:  # beyond that its workers were killed; the sweep brings it after its pause
+        processing.process_update(update_pk, tried=tried, quickly=context.job.attempts > 0)
 
 
 def defer_processing(stored: IncomingUpdate, update: Update) -> None:
-    """Have a worker process it as soon as the open transaction commits: one at a time in each chat, in their order."""
-    process_update.configure(lock=_lock_of(update)).defer(update_pk=stored.pk)
+    """Have a worker process it as soon as the open transaction commits: one at a time in each chat, in their order.
+
+    While Telegram asks for seconds of patience the later ones of its chat wait behind it, at most three minutes. One
+    that has to wait longer loses its place: the later ones are answered meanwhile, because whoever asks again must not
+    wait four hours for what went wrong before, and no answer to a command depends on another's. Payments and refunds
+    have no place to lose: in whatever order they come, the books end alike.
+    """
+    process_update.configure(lock=_lock_of(update)).defer(update_pk=stored.pk, tried=stored.attempts)
 
 
 def _lock_of(update: Update) -> str | None:
@@ -69,7 +76,9 @@ def _sweep_batch() -> int:
     due = list(IncomingUpdate.objects.due_at(now).filter(failed_or_lost).select_for_update(skip_locked=True)[:BATCH])
     for stored in due:
         update = read_update(bytes(stored.body))
-        if isinstance(update, Unreadable):  # it was read when it was stored, by another release
+        if stored.attempts > len(PAUSES):
+            stored.mark_failed(error=WorkerDied(WorkerDied.__doc__), now=now)
+        elif isinstance(update, Unreadable):  # it was read when it was stored, by another release
             stored.mark_quarantined(why=update.why)
         else:
             defer_processing(stored, update)
@@ -82,3 +91,10 @@ def _sweep_batch() -> int:
 def blank_old_bodies(timestamp: int) -> None:
     """Let go of what people wrote long ago."""
     retention.blank_old_bodies(now=database_now())
+
+
+@app.periodic(cron="*/3 * * * *")
+@app.task(queue="upkeep", queueing_lock="look_at_webhook")
+def look_at_webhook(timestamp: int) -> None:
+    """Hear from Telegram whether updates arrive."""
+    webhook_watch.look_at_webhook()

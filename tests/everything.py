@@ -15,6 +15,7 @@ from payments.models import (
     EventStatus,
     Hold,
     HoldReason,
+    InvariantCheck,
     Invoice,
     MirrorCursor,
     Notice,
@@ -28,7 +29,7 @@ from payments.models import (
     StarTransaction,
     TallyResult,
 )
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
 from tests.payments.test_tallies import NO_TIME, paid
 
 
@@ -69,5 +70,7 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         kind=DiscrepancyKind.MISSING_THERE, transaction_id="<script>alert(1)</script>", direction="in", event=event,
         telegram_says="<script>alert(1)</script>", we_have="a payment", run=run,
     )  # fmt: skip
+    WebhookState.keep(pending=0, last_error_at=None, now=now)
+    InvariantCheck.objects.create(check_name="entitlements", detail="<script>alert(1)</script>", checked_at=now)
     auditor = User.objects.create_user("<script>alert(1)</script>")
     audit.record(staff=auditor, what="looked", subject=event, reason="<script>alert(1)</script>")

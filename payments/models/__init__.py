@@ -1,6 +1,7 @@
 """The catalogue, the quotes made from it, the ledger, and what is owed because of it."""
 
 from payments.models.catalogue import PaymentMethod, Plan, Price, WhenActive
+from payments.models.invariants import InvariantCheck
 from payments.models.invoices import CheckoutDecision, ExpiryUpTo, Invoice, InvoiceStatus
 from payments.models.ledger import (
     EarlyRefund,
@@ -43,6 +44,7 @@ __all__ = [
     "ExpiryUpTo",
     "Hold",
     "HoldReason",
+    "InvariantCheck",
     "Invoice",
     "InvoiceStatus",
     "MirrorCursor",

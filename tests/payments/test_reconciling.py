@@ -1,6 +1,7 @@
 """The ledger beside Telegram's own list: every class of difference, found, mended or kept for a person."""
 
 import math
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from config.database import database_now
 from entitlements.models import Entitlement, Grant
-from payments import mirror, reconciling
+from payments import invariants, mirror, reconciling
 from payments.channels.base import ChannelError, Unclear
 from payments.discrepancies import AlreadySettled, settle
 from payments.models import (
@@ -598,6 +599,15 @@ class TestTheCursor:
                 run()
 
         assert cursor_age() < 60
+
+    def test_is_an_invariant_of_the_books(self, telegram):
+        assert list(invariants.differences()) == []
+        run()
+        assert list(invariants.differences()) == []
+        ReconciliationRun.objects.update(true_at=database_now() - timedelta(minutes=61))
+
+        [difference] = invariants.differences()
+        assert re.fullmatch(r"The ledger was last compared with Telegram's list 36[67]\d s ago\.", difference)
 
     def test_calls_for_help_when_it_is_more_than_an_hour_behind(self, telegram, logged):
         run()

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from telegram_bot import notices, tasks
+from telegram_bot import notices, processing
 from telegram_bot.bot_settings import ALLOWED_UPDATES
 from telegram_bot.gateway import gateway
 from telegram_bot.models import IncomingUpdate, UpdateStatus
@@ -45,7 +45,7 @@ class Shop:
 
     def processes_updates(self) -> None:
         for update in IncomingUpdate.objects.filter(status=UpdateStatus.PENDING).order_by("pk"):
-            tasks.process_update(update_pk=update.pk)
+            processing.process_update(update.pk, tried=update.attempts)
 
     def is_told(self, update: dict) -> None:
         """Process an update that the local Telegram would not send."""

@@ -1,5 +1,6 @@
 """Updates in the hands of workers: done in order, tried again, never forgotten."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from payments.channels.base import Refused, Unavailable, Unclear
 from payments.models import PaymentEvent, Tally
 from payments.money import Money
 from telegram_bot import processing, tasks
-from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.models import PAUSES, IncomingUpdate, UpdateStatus
 from telegram_bot.receiving import receive
 from telegram_bot.tasks import QUICK_TRIES, WhenTelegramIsBack, sweep_updates
 from tests import updates
@@ -51,6 +52,11 @@ def wait_a(**time):
 def change_jobs(statement):
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def heard_by(person):
+    """The first line of each thing the bot said to him."""
+    return [message["text"].split("\n")[0] for message in person.messages() if message["from"]["is_bot"]]
 
 
 def jobs(**wanted):
@@ -104,6 +110,83 @@ class TestAWorker:
         work()
         assert alice.hears("Choose a plan:", timeout=0)
         assert IncomingUpdate.objects.get().status == UpdateStatus.DONE
+
+    def test_keeps_the_later_ones_of_a_chat_behind_one_that_waits_for_seconds(self, shop, gold, alice, local_telegram):
+        alice.says("/plans")
+        alice.says("/terms")
+        shop.takes_updates()
+        local_telegram.faults.order("sendMessage", "429", retry_after=9)
+        work()
+        assert len(jobs(status="todo")) == 2
+
+        change_jobs("UPDATE procrastinate_jobs SET scheduled_at = now()")
+        work()
+        assert heard_by(alice) == ["Choose a plan:", "Terms of sale"]
+
+    def test_answers_the_later_ones_of_a_chat_while_one_waits_for_longer(self, shop, gold, alice, local_telegram):
+        alice.says("/plans")
+        alice.says("/terms")
+        shop.takes_updates()
+        local_telegram.faults.order("sendMessage", "500")
+        work()
+        assert heard_by(alice) == ["Terms of sale"]
+
+        wait_a(minutes=1)
+        sweep_updates(timestamp=0)
+        work()
+        assert heard_by(alice) == ["Terms of sale", "Choose a plan:"]
+
+    def test_counts_a_try_before_it_is_made(self, shop, gold, alice, monkeypatch):
+        seen = []
+        monkeypatch.setattr(processing, "act", lambda *_, **__: seen.append(IncomingUpdate.objects.get().attempts))
+        alice.says("/plans")
+        shop.takes_updates()
+        work()
+
+        assert seen == [1]
+
+    def test_makes_no_try_a_second_time_whatever_jobs_there_are(self, shop, gold, alice, local_telegram):
+        alice.says("/plans")
+        shop.takes_updates()
+        tasks.process_update.defer(update_pk=IncomingUpdate.objects.get().pk)
+        local_telegram.faults.order("sendMessage", "500", times=9)
+        work()
+
+        assert {job.status for job in jobs()} == {"failed", "succeeded"}
+        assert IncomingUpdate.objects.get().attempts == 1
+
+
+class TestAJobWhoseWorkersDie:
+    """Each time it is taken up again its row counts it as retried."""
+
+    def taken_up_again(self, shop, alice, *, times):
+        alice.says("/plans")
+        shop.takes_updates()
+        update = IncomingUpdate.objects.get()
+        assert IncomingUpdate.objects.take_up(update.pk, tried=0, now=database_now())  # and then it died
+        change_jobs(f"UPDATE procrastinate_jobs SET attempts = {times}")
+        work()
+
+    def test_is_done_when_the_next_worker_lives(self, shop, gold, alice):
+        self.taken_up_again(shop, alice, times=1)
+
+        assert IncomingUpdate.objects.get().status == UpdateStatus.DONE
+
+    def test_is_left_to_the_sweep_when_it_killed_several(self, shop, gold, alice):
+        self.taken_up_again(shop, alice, times=QUICK_TRIES + 1)
+
+        assert IncomingUpdate.objects.get().status == UpdateStatus.PENDING
+        assert heard_by(alice) == []
+
+    def test_is_given_up_when_the_tries_are_used_up(self, shop, gold, alice):
+        self.taken_up_again(shop, alice, times=QUICK_TRIES + 1)
+        IncomingUpdate.objects.update(attempts=len(PAUSES) + 1)
+        wait_a(hours=4)
+        sweep_updates(timestamp=0)
+
+        update = IncomingUpdate.objects.get()
+        assert (update.status, Tally.objects.get(result="failed").count) == (UpdateStatus.DEAD, 1)
+        assert update.error.startswith("WorkerDied: ")
 
 
 class TestTheQuickTries:
@@ -231,3 +314,54 @@ def test_an_update_that_fails_for_ever_is_given_up_for_people_to_see(shop, gold,
     assert Tally.objects.get(result="failed").count == 1
     assert update.attempts == 9
     assert "Unclear" in update.error
+
+
+class TestPoison:
+    """20 chats whose updates fail for ever, among 200 good ones."""
+
+    POISON, GOOD = 20, 200
+
+    def brought(self):
+        for number in range(self.POISON + self.GOOD):
+            receive(updates.body(updates.message(1000 + number, text="/poison" if number < self.POISON else "/good")))
+
+    def let_pass(self, time):
+        wait_a(seconds=time.total_seconds())
+        sweep_updates(timestamp=0)
+        work()
+
+    def tried_most(self, tries):
+        return max(tries.values())
+
+    @pytest.fixture
+    def tries(self, monkeypatch):
+        """How often each was tried."""
+        made = Counter()
+
+        def act(update, *, body, received_at):
+            made[update.content.chat_id] += 1
+            if update.content.name == "poison":
+                raise LookupError("a mistake of ours")
+
+        monkeypatch.setattr(processing, "act", act)
+        return made
+
+    def test_keeps_nobody_else_waiting_and_is_tried_no_more_often_than_its_pauses_say(
+        self, transactional_db, settings, tries
+    ):
+        self.brought()
+        work()
+        assert IncomingUpdate.objects.filter(status=UpdateStatus.DONE).count() == self.GOOD
+        assert set(tries.values()) == {1}
+
+        for number, pause in enumerate(PAUSES, 2):
+            self.let_pass(pause - timedelta(seconds=30))
+            assert self.tried_most(tries) == number - 1
+
+            self.let_pass(timedelta(seconds=40))
+            assert self.tried_most(tries) == number
+
+        poison = IncomingUpdate.objects.exclude(status=UpdateStatus.DONE)
+        assert set(poison.values_list("status", "attempts")) == {(UpdateStatus.DEAD, 1 + len(PAUSES))}
+        assert poison.count() == self.POISON
+        assert sum(tries.values()) == self.GOOD + self.POISON * (1 + len(PAUSES))

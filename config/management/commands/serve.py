@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from argparse import ArgumentParser
 from typing import Any
@@ -13,11 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from config import serving
-from config.management.starting import require_database
-
-# Telegram allows shorter secrets; we do not.
-WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{32,256}")
-WHAT_IT_IS = "32 to 256 random characters of A-Z, a-z, 0-9, _ and -"
+from config.management.starting import WEBHOOK_SECRET, WHAT_A_SECRET_IS, require_database
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +46,10 @@ def require_webhook_secret() -> None:
         return
     secrets = settings.TELEGRAM_WEBHOOK_SECRETS
     if not secrets:
-        message = f"TELEGRAM_WEBHOOK_SECRET is not set: anybody could report payments. Set it to {WHAT_IT_IS}."
+        message = f"TELEGRAM_WEBHOOK_SECRET is not set: anybody could report payments. Set it to {WHAT_A_SECRET_IS}."
         raise CommandError(message)
     if len(secrets) > 2 or not all(map(WEBHOOK_SECRET.fullmatch, secrets)):
-        message = f"TELEGRAM_WEBHOOK_SECRET must be {WHAT_IT_IS}, or two of these with a comma during a rotation."
+        message = f"TELEGRAM_WEBHOOK_SECRET must be {WHAT_A_SECRET_IS}, or two of these with a comma during a rotation."
         raise CommandError(message)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from payments.invariants import CHECKS, Progress
+from payments.invariants import Progress, checks
 
 SECONDS_OF_SILENCE = 5
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = 0
-        for check in CHECKS:
+        for check in checks():
             self.stderr.write(f"Checking {check.what} …")
             for difference in check.differences(self.progress()):
                 self.stdout.write(difference)

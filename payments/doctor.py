@@ -1,0 +1,118 @@
+"""The doctor on the books and the catalogue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import Max, Min
+
+from config.attention import how_long
+from config.checkup import Finding, bad, good, skipped
+from config.database import database_now
+from payments import reconciling
+from payments.invariants import GuardsStand
+from payments.models import Discrepancy, InvariantCheck, Notice, PaymentMethod, Price, ReconciliationRun
+
+LATEST_NOTICE = timedelta(minutes=5)
+LATEST_CHECK = timedelta(minutes=30)
+
+
+def guards() -> Iterator[Finding]:
+    """The triggers and keys that keep the ledger what it is."""
+    missing = list(GuardsStand().differences(lambda _: None))
+    if missing:
+        yield bad(
+            "triggers and keys",
+            " ".join(missing),
+            "`manage.py pgtrigger enable` and `manage.py pgtrigger install` bring triggers back. Then run "
+            "`manage.py recheck_ledger`, and ask who switched them off.",
+        )
+    else:
+        yield good("triggers and keys", "all there and switched on")
+
+
+def books() -> Iterator[Finding]:
+    """What the checks of the last hours found."""
+    wrong = [f"{check.check_name} ({check.differences})" for check in InvariantCheck.objects.alarming()]
+    latest = InvariantCheck.objects.aggregate(latest=Max("checked_at"))["latest"]
+    ago = database_now() - latest if latest else timedelta()
+    if wrong:
+        yield bad(
+            "books", f"contradictions: {', '.join(wrong)}", "`manage.py recheck_ledger` tells each in a sentence."
+        )
+    elif latest is None:
+        yield skipped("books", "not looked at yet: a worker does so every five minutes")
+    elif ago > LATEST_CHECK:
+        yield bad("books", f"last looked at {how_long(ago.total_seconds())} ago", "Is `manage.py worker` running?")
+    else:
+        yield good("books", f"without contradictions, looked at {how_long(ago.total_seconds())} ago")
+
+
+def reconciliation() -> Iterator[Finding]:
+    """Whether the ledger was compared with Telegram's list lately, and what that left to a person."""
+    age, found = reconciling.cursor_age(), Discrepancy.objects.unresolved().count()
+    if age is None:
+        yield skipped("reconciliation", "without a bot there is no list to compare with")
+    elif math.isinf(age):
+        yield skipped("reconciliation", "not done yet: a worker begins with it when it starts")
+    elif age > reconciling.BEHIND.total_seconds():
+        last = ReconciliationRun.objects.latest("pk")
+        why = f", and the last try failed: {last.error}" if last.error else ""
+        yield bad(
+            "reconciliation",
+            f"last done {how_long(age)} ago{why}",
+            "Is `manage.py worker` running? `manage.py reconcile` does it now.",
+        )
+    elif found:
+        yield bad(
+            "reconciliation",
+            f"{found} disagreements with Telegram wait for a person",
+            "Settle them in the admin under Operations, Discrepancies.",
+        )
+    else:
+        yield good("reconciliation", f"done {how_long(age)} ago, and nothing is open")
+
+
+def provider_token() -> Iterator[Finding]:
+    sold = _sold_by(PaymentMethod.TELEGRAM_PROVIDER)
+    if not sold:
+        yield skipped("provider token", "no plan is sold by a Telegram provider")
+    elif settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN:
+        yield good("provider token", f"set, for {', '.join(sold)}")
+    else:
+        yield bad(
+            "provider token",
+            f"not set, so these prices are not sold: {', '.join(sold)}",
+            "Set TELEGRAM_PAYMENT_PROVIDER_TOKEN to the one that @BotFather gave you under Payments.",
+        )
+
+
+def telegrams_rule() -> Iterator[Finding]:
+    """Nobody but the owner knows what kind of goods he sells, so this tells the rule and never fails."""
+    for_money = sorted({*_sold_by(PaymentMethod.TELEGRAM_PROVIDER), *_sold_by(PaymentMethod.STRIPE)})
+    if for_money:
+        yield good(
+            "Telegram's rule",
+            f"{', '.join(for_money)} can be paid with money: inside Telegram that is for physical goods and services, "
+            "digital goods are sold for Stars only",
+        )
+    else:
+        yield good("Telegram's rule", "everything is sold for Stars, as it must be for digital goods")
+
+
+def messages() -> Iterator[Finding]:
+    oldest = Notice.objects.owed().aggregate(oldest=Min("created_at"))["oldest"]
+    waited = database_now() - oldest if oldest else timedelta()
+    seen = f"the oldest unsent one has waited {how_long(waited.total_seconds())}" if oldest else "none waits"
+    if waited > LATEST_NOTICE:
+        yield bad("messages", seen, "Is a worker running, and does it reach Telegram? The list of messages says why.")
+    else:
+        yield good("messages", seen)
+
+
+def _sold_by(method: PaymentMethod) -> list[str]:
+    prices = Price.objects.filter(payment_method=method, plan__withdrawn_at__isnull=True)
+    return sorted(set(prices.values_list("plan_id", flat=True)))
