@@ -79,6 +79,7 @@ def superuser():
 
 
 PLANTED = {
+    "reconciliation": "UPDATE payments_reconciliationrun SET started_at = now() - interval '2 hours'",
     "guards": "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgname LIKE 'pgtrigger_ledger%'",
     "sums of customers": (
         "UPDATE payments_paymentevent SET amount = amount - 1 WHERE event_id = 'stxBack' AND refund_of_id IS NULL"
