@@ -1,6 +1,7 @@
 """Staff decide about updates that nothing more happens to: once, with a reason, and never about money unseen."""
 
 import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,7 +25,7 @@ from telegram_bot.dead_letters import (
     replay_each,
     replay_update,
 )
-from telegram_bot.models import PAUSES, IncomingUpdate, UpdateStatus
+from telegram_bot.models import PAUSES, UNDECIDED, IncomingUpdate, UpdateStatus
 from telegram_bot.receiving import receive
 from telegram_bot.retention import blank_old_bodies
 from tests import updates
@@ -232,14 +233,42 @@ class TestWhoeverDecides:
             decide(update=stored(updates.message(7, text="/plans"), status), staff=dana, reason="Because.")
 
 
+def unlocked(update: IncomingUpdate) -> IncomingUpdate:
+    """As the row was found, held against nobody."""
+    stored = IncomingUpdate.objects.get(pk=update.pk)
+    if stored.status not in UNDECIDED:
+        raise NothingToDecide(stored)
+    return stored
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.fetchone()[0] > 0
+
+
 @pytest.mark.django_db(transaction=True)
 class TestTwoPeopleAtOnce:
-    def decide_together(self, dead, dana, times=8):
-        """Each in a thread; how many were not refused."""
+    def decide_together(self, dana, monkeypatch, look):
+        """One replays, one dismisses, neither before the other has looked or waits to. How many were not refused."""
+        dead = stored(updates.message(7, text="/plans"))
+        looked = []
 
-        def decide(number):
+        def look_and_wait(update):
+            found = look(update)
+            looked.append(found)
+            deadline = time.monotonic() + 60
+            while len(looked) < 2 and not somebody_waits_for_a_lock():
+                assert time.monotonic() < deadline, "the other did not come"
+                time.sleep(0.01)
+            return found
+
+        def decide(choice):
             try:
-                (replay_update if number % 2 else dismiss_update)(update=dead, staff=dana, reason="Mine.")
+                choice(update=dead, staff=dana, reason="Mine.")
             except NothingToDecide:
                 return 0
             else:
@@ -247,17 +276,13 @@ class TestTwoPeopleAtOnce:
             finally:
                 connection.close()
 
-        with ThreadPoolExecutor(times) as threads:
-            return sum(threads.map(decide, range(times)))
+        monkeypatch.setattr(dead_letters, "_undecided", look_and_wait)
+        with ThreadPoolExecutor(2) as threads:
+            return sum(threads.map(decide, (replay_update, dismiss_update)))
 
-    def test_decide_once(self, dana):
-        dead = stored(updates.message(7, text="/plans"))
-
-        assert self.decide_together(dead, dana) == 1
+    def test_decide_once(self, dana, monkeypatch):
+        assert self.decide_together(dana, monkeypatch, dead_letters._undecided) == 1
         assert AuditEntry.objects.count() == 1
 
-    def test_would_decide_more_than_once_without_the_lock(self, dana, monkeypatch):
-        monkeypatch.setattr(dead_letters, "_undecided", lambda update: IncomingUpdate.objects.get(pk=update.pk))
-        dead = stored(updates.message(7, text="/plans"))
-
-        assert self.decide_together(dead, dana) > 1
+    def test_would_both_decide_without_the_lock(self, dana, monkeypatch):
+        assert self.decide_together(dana, monkeypatch, unlocked) == 2
