@@ -112,13 +112,15 @@ class TestADiscrepancy:
         assert f'href="{page_of(recorded)}"' in page
         assert settling(found) not in page
 
-    def test_is_settled_with_a_reason_that_is_kept(self, finn, found):
+    def test_is_settled_with_a_reason_that_is_kept_and_alone(self, finn, found, run):
+        other = Discrepancy.objects.create(kind=DiscrepancyKind.BALANCE, telegram_says="1", we_have="2", run=run)
         assert settling(found) in finn.get(page_of(found)).content.decode()
 
         assert finn.post(settling(found), {"reason": "A test of ours."}).status_code == 302
 
         found.refresh_from_db()
         assert (found.resolved_why, bool(found.resolved_at)) == ("A test of ours.", True)
+        assert list(Discrepancy.objects.unresolved()) == [other]
         entry = AuditEntry.objects.get()
         assert (entry.name, entry.what, entry.customer) == ("finn", "settled a discrepancy", found.event.customer)
         page = finn.get(page_of(found)).content.decode()

@@ -235,6 +235,18 @@ STORY = (
 REFUNDED = ("Refund asked for", "By dana: Bought by mistake.", "500 ⭐ given back", "Access to gold taken back")
 
 
+class TestReconciliation:
+    def test_was_done_when_the_worker_started_and_its_page_says_so(self, page, house):
+        house.wait_for(
+            lambda: house.rows("SELECT FROM payments_reconciliationrun WHERE outcome = 'clean'"), "a reconciliation"
+        )
+        page.goto(f"{house.url}/admin/payments/reconciliationrun/?outcome__exact=clean")
+        page.click("#result_list tbody tr:last-child th a")
+
+        assert "Everything is accounted for" in page.inner_text("#run h2")
+        assert overflowing(page) == 0
+
+
 def overflowing(page) -> int:
     """By how many pixels the page is wider than the window."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -521,7 +521,8 @@ class TestAnOrdinaryRun:
 
 
 class TestAFullRun:
-    def test_compares_everything_from_the_beginning(self, telegram, invoice):
+    def test_compares_everything_from_the_beginning(self, telegram, invoice, monkeypatch):
+        monkeypatch.setattr(mirror, "OVERLAP", 0)
         telegram.charges(invoice)
         run()
         calls = telegram.truth.calls_of("getStarTransactions")
