@@ -18,7 +18,8 @@ from tests.books import faults_in_the_books
 from tests.connections import a_connection_for_everybody
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# With everything else that opens a hundred connections: the server has two hundred.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("crowd")]
 
 STAFF, THREADS = ("dana", "rosa"), 50
 
