@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappop, heappush
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -191,18 +192,27 @@ def stage() -> Iterator[Stage]:
             prepared.leave()
 
 
-def every_order(play: Callable[[Choice], list[Turn]], *, interruptions: int) -> Iterator[list[Turn]]:
-    """Play each order in which one is interrupted by the other at most so often, while he could have gone on."""
-    begun: list[tuple[int, ...]] = [(0,), (1,)]
-    while begun:
-        beginning = begun.pop()
+def every_order(
+    play: Callable[[Choice], list[Turn]], *, interruptions: int, at_most: int | None = None, seed: int = 0
+) -> Iterator[list[Turn]]:
+    """Play each order in which one is interrupted by the other at most so often, while he could have gone on.
+
+    Those with fewer interruptions come first. Where there are more than `at_most`, it is drawn by lot which of those
+    with the most are left out.
+    """
+    lots = Random(seed)
+    begun: list[tuple[int, float, tuple[int, ...]]] = [(0, lots.random(), (first,)) for first in (0, 1)]
+    played = 0
+    while begun and played != at_most:
+        _, _, beginning = heappop(begun)
         turns = play(partial(_as_begun, beginning))
+        played += 1
         yield turns
         for place in range(len(beginning), len(turns)):
-            taken = tuple(turn.taken for turn in turns[:place])
             for other in set(turns[place].ready) - {turns[place].taken}:
-                if _interruptions([*turns[:place], Turn(turns[place].ready, other)]) <= interruptions:
-                    begun.append((*taken, other))
+                another = [*turns[:place], Turn(turns[place].ready, other)]
+                if (count := _interruptions(another)) <= interruptions:
+                    heappush(begun, (count, lots.random(), tuple(turn.taken for turn in another)))
 
 
 def some_orders(play: Callable[[Choice], list[Turn]], *, count: int, seed: int) -> Iterator[list[Turn]]:

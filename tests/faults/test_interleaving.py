@@ -47,6 +47,12 @@ def test_each_order_with_so_many_interruptions_is_played_once(actors, interrupti
     assert sorted(played) == sorted(orders)
 
 
+def test_where_there_are_too_many_those_with_the_fewest_interruptions_are_played(actors):
+    played = {taken(turns) for turns in every_order(asking(actors), interruptions=2, at_most=4)}
+
+    assert played == {"0011", "1100", "0110", "1001"}
+
+
 def test_lots_fall_alike_for_the_same_seed(actors):
     first, second = ([taken(turns) for turns in some_orders(asking(actors), count=6, seed=1)] for _ in range(2))
 
