@@ -122,7 +122,7 @@ MUTANTS = (
                 'return self.order_by("pk")',
             ),
         ),
-        (f"{INTERLEAVINGS}::test_in_every_order_the_books_are_right",),
+        (f"{INTERLEAVINGS}::test_in_every_order_the_books_are_right[two_payments_the_general_way]",),
     ),
     Mutant(
         "X5",
