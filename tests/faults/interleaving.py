@@ -99,7 +99,7 @@ class Actor:
             self._stop()
             commit()
 
-        connection.commit = stop_and_commit  # type: ignore[method-assign]
+        connection.commit = stop_and_commit
         connection.execute_wrappers.append(self._stop_and_execute)
         return connections[connection.alias]
 
