@@ -10,7 +10,7 @@ PORT ?= 8000
 TELEGRAM_PORT ?= 8081
 ARGS ?=
 
-.PHONY: help install run test cover lint messages bench forget lock
+.PHONY: help install run test cover lint messages mutants bench forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -67,6 +67,9 @@ lint: install ## check style, types, imports, migrations and compiled texts
 
 messages: install ## compile the translations
 	@for source in $$(git ls-files '*.po'); do $(BIN)/pybabel --quiet compile --input-file "$$source" --output-file "$${source%.po}.mo"; done
+
+mutants: install ## make the classic mistakes in a copy, and see that the tests notice each (ARGS="X6 X7")
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: install ## measure, side by side with the textbook ways (ARGS=…)
 	@$(BIN)/python -m benchmarks $(ARGS)

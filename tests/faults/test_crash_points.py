@@ -1,11 +1,14 @@
 """T02: the process dies at every boundary of its SQL, Telegram delivers again, and the books are right."""
 
+import time
+
 import pytest
 from django.conf import settings
 from django.test import Client
 
 from entitlements.models import Entitlement
 from payments.models import CheckoutDecision, PaymentEvent
+from payments.money import Money
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
@@ -16,6 +19,7 @@ from tests.faults.crashing import boundaries, die_at
 pytestmark = pytest.mark.django_db(transaction=True)
 
 REDELIVERIES = 3
+MONTH = 30 * 24 * 60 * 60  # seconds
 
 
 def deliver(update: dict):
@@ -56,6 +60,19 @@ def second_payment_for_what_is_active():
     return updates.payment(second, charge_id=f"stx-{second.pk}")
 
 
+def renewal():
+    plan = PlanFactory(code="gold_monthly", recurring=True, prices=[Money(500, "XTR")])
+    invoice = InvoiceFactory(customer=CustomerFactory(), plan=plan)
+    ends_at = int(time.time()) + MONTH
+    deliver(updates.payment(invoice, charge_id=f"stx-{invoice.pk}", subscription_expiration_date=ends_at))
+    return updates.payment(
+        invoice,
+        charge_id=f"stx-{invoice.pk}-2",
+        subscription_expiration_date=ends_at + MONTH,
+        is_recurring=True,
+    )
+
+
 def refund():
     invoice = new_invoice()
     deliver(updates.payment(invoice, charge_id=f"stx-{invoice.pk}"))
@@ -74,6 +91,7 @@ def pre_checkout():
         payment_that_is_held,
         payment_whose_refund_came_first,
         second_payment_for_what_is_active,
+        renewal,
         refund,
         pre_checkout,
     ],

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from django.db import DatabaseError, transaction
 
+from config.database import database_now
 from entitlements.models import Customer, Entitlement, Grant
 from entitlements.services import grant
 from payments import tasks
@@ -60,6 +62,14 @@ class TestAPaymentThatMatchesItsInvoice:
         record_payment(payment_of(invoice, occurred_at=datetime.now(UTC) + timedelta(days=300)))
 
         assert active_until(invoice.customer) < datetime.now(UTC) + timedelta(days=30, minutes=1)
+
+    def test_gives_access_by_the_clock_of_the_database_wherever_that_of_the_host_stands(self, invoice):
+        paid_at = database_now().replace(microsecond=0)
+
+        with time_machine.travel(paid_at - timedelta(days=1)):
+            record_payment(payment_of(invoice, occurred_at=paid_at))
+
+        assert active_until(invoice.customer) == paid_at + timedelta(days=30)
 
     def test_keeps_the_whole_answer_of_the_provider(self, invoice):
         """3.6"""

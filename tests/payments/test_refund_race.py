@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -16,22 +15,13 @@ from payments.models import PaymentEvent, Refund
 from payments.refunding import AlreadyRefunded, RefundPending, request_refund
 from payments.staff_refunds import refund_by_staff
 from tests.books import faults_in_the_books
+from tests.connections import a_connection_for_everybody
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# With everything else that opens a hundred connections: the server has two hundred.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("crowd")]
 
 STAFF, THREADS = ("dana", "rosa"), 50
-
-
-@contextmanager
-def a_connection_for_everybody():
-    """A hundred threads wait for each other here; behind the pool of a web process they would wait for it."""
-    options = connection.settings_dict["OPTIONS"]
-    pool, options["pool"] = options["pool"], False
-    try:
-        yield
-    finally:
-        options["pool"] = pool
 
 
 def at_once(payments: list[PaymentEvent]) -> list[tuple[User, object]]:

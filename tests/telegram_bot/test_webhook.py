@@ -10,7 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connection
 
 from config import wsgi
-from entitlements.models import Customer, Entitlement
+from entitlements.models import Customer, Entitlement, Grant
 from payments.models import (
     CheckoutDecision,
     EarlyRefund,
@@ -162,6 +162,12 @@ class TestAPayment:
         assert PaymentEvent.objects.count() == 1
         assert IncomingUpdate.objects.count() == 2
 
+    def test_with_blanks_around_its_charge_id_is_another_payment(self, telegram_posts, alice, gold):
+        for charge_id in ("stx", " stx", "stx "):
+            telegram_posts(updates.payment(InvoiceFactory(customer=alice, plan=gold), charge_id=charge_id))
+
+        assert set(PaymentEvent.objects.values_list("event_id", flat=True)) == {"stx", " stx", "stx "}
+
     def test_under_a_known_update_id_is_another_payment(self, telegram_posts, alice, gold):
         Plan.objects.update(when_active=WhenActive.EXTEND)
         for number in range(2):
@@ -288,6 +294,12 @@ class TestAPreCheckout:
 
         assert answer.json() == {"method": "answerPreCheckoutQuery", "pre_checkout_query_id": "q1", "ok": True}
         assert CheckoutDecision.objects.get().invoice == invoice
+
+    def test_gives_nothing_before_the_money_is_there(self, telegram_posts, invoice):
+        telegram_posts(updates.pre_checkout(invoice))
+
+        assert not Entitlement.objects.exists()
+        assert not Grant.objects.exists()
 
     @pytest.mark.parametrize(
         ("changes", "reason"),

@@ -1,0 +1,125 @@
+"""T05: hundreds of payments of one customer at the same time, refunds beside them: right to the day, no deadlock."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from entitlements.models import Customer, Entitlement
+from payments.models import PaymentEvent, WhenActive
+from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.receiving import receive
+from tests import updates
+from tests.books import faults_in_the_books
+from tests.connections import a_connection_for_everybody
+from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
+from tests.faults.interleaving import stage
+
+# With everything else that opens a hundred connections: the server has two hundred.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("crowd")]
+
+PAYMENTS, AT_ONCE = (500 if os.environ.get("REQUIRE_ALL") else 100), 100
+EACH_REFUNDED = 5  # that is, every fifth
+MONTH = timedelta(days=30)
+# A hundred threads of one process: whoever has the lock may not get to run within the limits of a web process.
+PATIENT = "-c lock_timeout=60s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+
+
+# The server adds up what a connection has met when that ends.
+MET = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def asked(question: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def deadlocks() -> Callable[[], int]:
+    """How many the server has seen since."""
+    met, others = asked(MET), asked(OTHERS)
+
+    def since() -> int:
+        deadline = time.monotonic() + 60
+        while asked(OTHERS) > others:
+            assert time.monotonic() < deadline, "not everybody has left"
+            time.sleep(0.01)
+        return asked(MET) - met
+
+    return since
+
+
+def buys(customer: Customer, count: int, *, paid_at: datetime) -> tuple[list[bytes], list[bytes]]:
+    """The updates of so many payments, and those of the refunds of some."""
+    plan = PlanFactory(code="gold_more", when_active=WhenActive.EXTEND)
+    date = int(paid_at.timestamp())
+    invoices = [InvoiceFactory(customer=customer, plan=plan) for _ in range(count)]
+    return (
+        [updates.body(updates.payment(each, charge_id=f"stx-{each.pk}", date=date)) for each in invoices],
+        [updates.body(updates.refund(each, charge_id=f"stx-{each.pk}")) for each in invoices[::EACH_REFUNDED]],
+    )
+
+
+def received_at_once(bodies: Sequence[bytes], at_once: int) -> None:
+    """By so many threads, of which each brings its share of them."""
+
+    def bring(share: Sequence[bytes]) -> None:
+        try:
+            for body in share:
+                receive(body)
+        finally:
+            connection.close()
+
+    with a_connection_for_everybody(PATIENT), ThreadPoolExecutor(at_once) as crowd:
+        list(crowd.map(bring, [bodies[number::at_once] for number in range(at_once)]))
+
+
+def test_hundreds_of_payments_of_one_customer_give_exactly_their_days_without_a_deadlock(alice, deadlocks):
+    paid_at = datetime.now(UTC).replace(microsecond=0)
+    payments, refunds = buys(alice, PAYMENTS, paid_at=paid_at)
+    # Each refund comes at about the time of its payment, now before and now after it.
+    for place, refund in enumerate(refunds):
+        payments.insert(place * (EACH_REFUNDED + 1) + place % 3, refund)
+
+    received_at_once(payments, AT_ONCE)
+
+    assert Entitlement.objects.get().active_until == paid_at + (PAYMENTS - len(refunds)) * MONTH
+    assert PaymentEvent.objects.payments().count() == PAYMENTS
+    assert PaymentEvent.objects.refunds().count() == len(refunds)
+    assert not IncomingUpdate.objects.exclude(status=UpdateStatus.DONE).exists()
+    assert faults_in_the_books() == []
+    assert deadlocks() == 0
+
+
+def test_days_would_be_lost_without_the_lock_of_the_customer(alice, monkeypatch):
+    """The twin: the end is read, and written back when others have moved it."""
+    monkeypatch.setattr(Customer.objects.all().__class__, "locked", lambda customers: customers)
+
+    def loses_days() -> bool:
+        payments, _ = buys(alice, 40, paid_at=datetime.now(UTC))
+        received_at_once(payments, 40)
+        return faults_in_the_books() != []
+
+    assert any(loses_days() for _ in range(20))
+
+
+def test_a_deadlock_would_be_counted(deadlocks):
+    """The control: two who lock two customers in opposite orders."""
+
+    def lock(*customers: Customer) -> None:
+        with transaction.atomic():
+            for customer in customers:
+                Customer.objects.locked().get(pk=customer.pk)
+
+    first, second = CustomerFactory(), CustomerFactory()
+    with stage() as actors:
+        by_turns = (lambda: lock(first, second), lambda: lock(second, first))
+        actors.play(by_turns, lambda past, ready: ready[len(past) % len(ready)])
+
+    assert deadlocks() == 1
