@@ -15,11 +15,14 @@ LEDGER = """
 ACCESS = """
     SELECT telegram_user_id, extract(epoch FROM active_until)::float
     FROM entitlements_entitlement JOIN entitlements_customer AS customer ON customer.id = customer_id"""
-# Each row is a difference of its own.
+# Each row is a difference of its own. The confirmation of what was given back before it was sent is withdrawn.
 LEFT_OVER = {
-    "updates not done": "SELECT kind || ' is ' || status || ' ' || error FROM telegram_bot_incomingupdate"
-    " WHERE status <> 'done'",
-    "messages given up": "SELECT kind || ': ' || error FROM payments_notice WHERE given_up_at IS NOT NULL",
+    "updates not done": """
+        SELECT kind || ' is ' || status || ': ' || error FROM telegram_bot_incomingupdate WHERE status <> 'done'""",
+    "messages given up": """
+        SELECT kind || ': ' || error FROM payments_notice AS notice
+        WHERE given_up_at IS NOT NULL
+          AND NOT EXISTS (SELECT FROM payments_paymentevent AS refund WHERE refund.refund_of_id = notice.event_id)""",
     "refunds refused": "SELECT id || ': ' || detail FROM payments_refund WHERE status = 'refused'",
 }
 

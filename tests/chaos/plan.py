@@ -17,6 +17,7 @@ FIRST_BUYER = 7_000_000_000  # beyond 32 bits, as Telegram's ids are
 BUYERS_AT_ONCE = 50  # who buy all their passes between each other, then never again
 
 REFUNDED, REPEATED, CUT, FAILED_CALL = 0.10, 0.10, 0.05, 0.02  # shares of all payments
+FAILED_REFUND = 0.3  # of those that go through us
 LATEST = 3.0  # seconds after a payment at which it is given back
 CALLS_FAIL: tuple[FaultKind, ...] = (
     "429", "500", "502", "cut_before", "cut_after_effect", "500_after_effect", "half_json",
@@ -133,10 +134,9 @@ def _purchases(dice: random.Random, count: int) -> list[tuple[int, Pass]]:
 
 def _deal(dice: random.Random, number: int, buyer: int, bought: Pass) -> Deal:
     refunder = _some(dice, REFUNDED, (Refunder.PROGRAM, Refunder.TELEGRAM), Refunder.NOBODY)
-    methods: Sequence[str] = ("sendMessage",)
-    if refunder is Refunder.PROGRAM:
-        methods = ("refundStarPayment", "refundStarPayment", "getStarTransactions")
-    fails = dice.random() < (0.3 if refunder is Refunder.PROGRAM else FAILED_CALL)
+    by_program = refunder is Refunder.PROGRAM
+    method = "refundStarPayment" if by_program else "sendMessage"
+    fails = dice.random() < (FAILED_REFUND if by_program else FAILED_CALL)
     return Deal(
         number=number,
         buyer=buyer,
@@ -145,7 +145,7 @@ def _deal(dice: random.Random, number: int, buyer: int, bought: Pass) -> Deal:
         refund_delay=dice.uniform(0, LATEST),
         repeat=_some(dice, REPEATED, (Repeat.SAME, Repeat.DISGUISED), Repeat.NEVER),
         answer_is_cut=dice.random() < CUT,
-        call_fails=(dice.choice(methods), dice.choice(CALLS_FAIL)) if fails else None,
+        call_fails=(method, dice.choice(CALLS_FAIL)) if fails else None,
     )
 
 

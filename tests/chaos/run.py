@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ WEBHOOK_SECONDS = 20
 REMEMBERED = 500  # of what went over the wire; the watch has counted it by then
 AHEAD = 50  # payments that may begin while a fault that was due before them has not come yet
 MOST_OWED = 1_000  # messages that buyers may be waiting for: nobody can be told faster than the workers' pace
+LAST_FAULTS = 10.0  # seconds in which those that were ordered must befall somebody
 TELL_EVERY = 0.5  # seconds
 RIGHT_ANSWERS = {"200", "503"}
 
@@ -83,8 +84,7 @@ class Run:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._strike())
             tasks.create_task(self._shop.sell(self._deals))
-        self._count_orders()
-        self._world.faults.clear()
+        await self._use_up_orders()
         return time.monotonic() - began
 
     async def _strike(self) -> None:
@@ -103,15 +103,19 @@ class Run:
     def _owed(self) -> int:
         return self._shop.paid - len(self._watch.told)
 
-    def _count_orders(self) -> None:
-        """Those of the faults that are not left."""
+    async def _use_up_orders(self) -> None:
+        """Let the last faults befall what is still on its way, and count those that found nothing."""
         planned, faults = self._planned(), self._world.faults
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_FAULTS):
+                await until(lambda: not faults.calls and not faults.updates)
         left = Counter[str]()
         for order in faults.updates:
             left[order.fault] += order.times
         self._injected[CUT] = planned[CUT] - left["unheard"]
         self._injected[SAME] = planned[SAME] - left["duplicate"]
         self._injected[CALLS] = planned[CALLS] - sum(fault.times for fault in faults.calls)
+        faults.clear()
 
     def _planned(self) -> Mapping[str, int]:
         return {
@@ -158,7 +162,7 @@ class Run:
         facts: dict[str, Any] = {
             "payments made": len(made),
             "payments a second": round(len(made) / sold_in, 1),
-            "messages repeated": told_again(made, self._watch.told),
+            "messages repeated": told_again(self._watch.told),
             "of these, answers lost": self._watch.answers_lost,
             "webhook answers": dict(self._watch.answers.most_common()),
             "seconds": round(time.monotonic() - self._began),
