@@ -20,11 +20,16 @@ SELDOM = 15.0  # seconds between two lines where nothing can be rewritten
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """When something had come to rest, in seconds after the last fault and the last purchase; None: not in time."""
+    """When something was last seen open, in seconds after the last fault and purchase; `left` is open still."""
 
     what: str
-    seconds: float | None
+    seconds: float
     limit: float
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def in_time(self) -> bool:
+        return self.seconds <= self.limit and not self.left
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Report:
 
     @property
     def found(self) -> Counter[str]:
-        late = [f"{one.what} not settled in {one.limit:.0f} s" for one in self.settled if one.seconds is None]
+        late = [f"{one.what} not settled in {one.limit:.0f} s" for one in self.settled if not one.in_time]
         return Counter([*(difference.what for difference in self.differences), *late])
 
     @property
@@ -69,10 +74,11 @@ class Report:
             f"{kind:<{WIDTH}}{count:>10,}{self.injected.get(kind, 0):>10,}" for kind, count in self.planned.items()
         ]
         rows += ["", f"{'settled after':<{WIDTH}}{'seconds':>10}{'limit':>10}"]
-        rows += [f"{one.what:<{WIDTH}}{_seconds(one.seconds):>10}{one.limit:>10.0f}" for one in self.settled]
+        rows += [f"{one.what:<{WIDTH}}{one.seconds:>10.1f}{one.limit:>10.0f}" for one in self.settled]
         rows += ["", f"{'difference':<{WIDTH}}{'found':>10}"]
         rows += [f"{what:<{WIDTH}}{self.found[what]:>10,}" for what in self.checked]
         rows += ["", *(f"{what:<{WIDTH}}{_words(fact):>10}" for what, fact in self.facts.items())]
+        rows += [f"  {one.what}: {left}" for one in self.settled for left in one.left]
         rows += [f"  {example.what}: {example.about}" for example in self.examples()]
         return "\n".join(rows)
 
@@ -96,10 +102,6 @@ class Report:
             "examples": [asdict(example) for example in self.examples()],
             "facts": self.facts,
         }
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.1f}"
 
 
 def _words(fact: Any) -> str:

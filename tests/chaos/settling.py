@@ -17,14 +17,22 @@ REFUND_LIMIT = 300.0
 LOOK_EVERY = 0.5
 
 DELIVERIES, REFUNDS = "deliveries", "refunds and their messages"
+SOME = 5  # of what is open are named
+# What is open, in words.
 OPEN = {
-    "inbox": "SELECT count(*) FROM telegram_bot_incomingupdate WHERE status = 'pending'",
+    "inbox": """
+        SELECT format('update %%s (%%s) after %%s tries: %%s', update_id, kind, attempts, error)
+        FROM telegram_bot_incomingupdate WHERE status = 'pending' LIMIT %s""",
     "messages about payments": """
-        SELECT count(*) FROM payments_notice WHERE sent_at IS NULL AND given_up_at IS NULL AND kind <> 'refunded'""",
+        SELECT format('%%s of %%s after %%s tries: %%s', kind, event_id, attempts, error)
+        FROM payments_notice WHERE sent_at IS NULL AND given_up_at IS NULL AND kind <> 'refunded' LIMIT %s""",
     REFUNDS: """
-        SELECT (SELECT count(*) FROM payments_refund WHERE status IN ('proposed', 'requested', 'sending', 'verify'))
-             + (SELECT count(*) FROM payments_notice
-                WHERE sent_at IS NULL AND given_up_at IS NULL AND kind = 'refunded')""",
+        SELECT format('refund %%s is %%s after %%s tries, looked at next %%s: %%s',
+                      id, status, attempts, next_attempt_at, detail)
+        FROM payments_refund WHERE status IN ('proposed', 'requested', 'sending', 'verify')
+        UNION ALL
+        SELECT format('message of refund %%s after %%s tries: %%s', event_id, attempts, error)
+        FROM payments_notice WHERE sent_at IS NULL AND given_up_at IS NULL AND kind = 'refunded' LIMIT %s""",
 }
 LIMITS = {DELIVERIES: LIMIT, **dict.fromkeys(OPEN, LIMIT), REFUNDS: REFUND_LIMIT}
 
@@ -32,20 +40,23 @@ LIMITS = {DELIVERIES: LIMIT, **dict.fromkeys(OPEN, LIMIT), REFUNDS: REFUND_LIMIT
 async def settle(world: World, database: CrashingPostgres) -> list[Settled]:
     """Wait until nothing is open any more, or as long as each thing may take."""
     began = time.monotonic()
-    rested = dict.fromkeys(LIMITS, began)
+    rested = dict.fromkeys(LIMITS, 0.0)
     while True:
-        open_now = await _open(world, database)
-        now = time.monotonic()
-        rested |= {what: now for what, count in open_now.items() if count}
-        if not any(count and now - began < LIMITS[what] for what, count in open_now.items()):
+        left = await _left(world, database)
+        passed = time.monotonic() - began
+        rested |= {what: passed for what, some in left.items() if some}
+        if not any(some and passed < LIMITS[what] for what, some in left.items()):
             break
         await asyncio.sleep(LOOK_EVERY)
-    return [Settled(what, None if open_now[what] else rested[what] - began, limit) for what, limit in LIMITS.items()]
+    return [Settled(what, rested[what], limit, left[what]) for what, limit in LIMITS.items()]
 
 
-async def _open(world: World, database: CrashingPostgres) -> Mapping[str, int]:
-    def count() -> dict[str, int]:
+async def _left(world: World, database: CrashingPostgres) -> Mapping[str, list[str]]:
+    def ask() -> dict[str, list[str]]:
         with database.connect() as connection:
-            return {what: connection.execute(statement).fetchone()[0] for what, statement in OPEN.items()}
+            return {
+                what: [words for (words,) in connection.execute(statement, [SOME])] for what, statement in OPEN.items()
+            }
 
-    return {DELIVERIES: len(world.truth.updates), **await asyncio.to_thread(count)}
+    on_their_way = [world.deliveries.unrest()] if not world.deliveries.quiet() else []
+    return {DELIVERIES: on_their_way, **await asyncio.to_thread(ask)}

@@ -151,14 +151,14 @@ class Shop:
         return None
 
     def _order_faults(self, deal: Deal) -> None:
-        """They befall the next payment or call of their kind, which is this one's or a neighbour's."""
+        """Those of updates befall the next payment that is told, which is this one or a neighbour's."""
         orders = {"duplicate": deal.repeat is Repeat.SAME, "unheard": deal.answer_is_cut}
         self._world.faults.order_updates(UpdateOrder(fault, times, PAYMENT) for fault, times in orders.items())
         if deal.repeat is Repeat.DISGUISED:
             self._watch.disguise_next()
         if deal.call_fails is not None:
             method, kind = deal.call_fails
-            self._world.faults.order(Fault(method, kind, retry_after=1))
+            self._world.faults.order(Fault(method, kind, retry_after=1, person=deal.buyer))
 
     async def _have_refunded(self, deal: Deal, charge: Charge) -> None:
         await asyncio.sleep(deal.refund_delay)
