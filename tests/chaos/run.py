@@ -29,7 +29,8 @@ from tests.chaos.watch import Watch
 PACE = 0.1  # Telegram's pauses between its tries, shortened: a long run has many outages
 WEBHOOK_SECONDS = 20
 REMEMBERED = 500  # of what went over the wire; the watch has counted it by then
-AHEAD = 50  # payments that may begin while a fault that was due before them has not come yet
+AHEAD = 0.05  # of all payments may begin while a fault that was due before them has not come yet, and at most
+MOST_AHEAD = 50
 MOST_OWED = 1_000  # messages that buyers may be waiting for: nobody can be told faster than the workers' pace
 LAST_FAULTS = 10.0  # seconds in which those that were ordered must befall somebody
 TELL_EVERY = 0.5  # seconds
@@ -98,7 +99,8 @@ class Run:
         await until(lambda: not self._is_ahead_of_the_faults(deal) and self._owed() <= MOST_OWED)
 
     def _is_ahead_of_the_faults(self, deal: Deal) -> bool:
-        return self._struck < len(self._strikes) and deal.number > self._strikes[self._struck].after + AHEAD
+        ahead = min(MOST_AHEAD, AHEAD * len(self._deals))
+        return self._struck < len(self._strikes) and deal.number > self._strikes[self._struck].after + ahead
 
     def _owed(self) -> int:
         return self._shop.paid - len(self._watch.told)
