@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,6 +74,21 @@ class CrashingPostgres:
         self._server.stop()  # its guard finds it dead, and ends
         self._server = EmbeddedPostgres(self._server.home, SETTINGS).start()
         return RECOVERED in self._server.log.read_text(errors="replace")
+
+    def dump(self, file: Path) -> None:
+        """What `pg_dump` writes of the whole database."""
+        self._tool("pg_dump", "--format=custom", f"--file={file}", self.url)
+
+    def restore(self, file: Path) -> None:
+        """Make the database what it was when it was dumped; whoever was connected is cut off."""
+        with self.connect("postgres") as connection:
+            connection.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {self.name}")
+        self._tool("pg_restore", "--exit-on-error", f"--dbname={self.url}", str(file))
+
+    def _tool(self, *words: str) -> None:
+        tool = embedded_postgres.find_binaries() / words[0]
+        subprocess.run([tool, *words[1:]], check=True)
 
     def own_postmaster(self) -> int:
         """The pid of the server in our data directory, which the server itself says is the one it serves.
