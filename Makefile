@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes
 PORT ?= 8000
 TELEGRAM_PORT ?= 8081
 ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help install run test cover lint messages mutants bench forget lock
+.PHONY: help install run test cover lint messages mutants bench chaos drill forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -73,6 +74,12 @@ mutants: install ## make the classic mistakes in a copy, and see that the tests 
 
 bench: install ## measure, side by side with the textbook ways (ARGS=…)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: install ## sell under load while processes and the database are killed, and compare the books (CHAOS_ARGS=…)
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+drill: install ## restore an old dump, and see the reconciliation bring back what it lacks (ARGS=…)
+	@$(BIN)/python -m tests.chaos.restore $(ARGS)
 
 forget: install ## drop the demo's data
 	@$(BIN)/python -m config.embedded_postgres

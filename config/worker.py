@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import psycopg
 import structlog
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import connection
+from django.db import close_old_connections, connection
 from django.utils.module_loading import import_string
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
@@ -74,6 +75,8 @@ def defer_jobs_of_the_start() -> None:
 async def run_jobs(*, concurrency: int, asked: asyncio.Event) -> None:
     """Take jobs from the queue until asked to stop; when the database goes away, wait for it to come back."""
     while not asked.is_set():
+        # Periodic jobs are deferred by Django's connection of that thread, and nobody else lets go of a broken one.
+        await sync_to_async(close_old_connections)()
         try:
             async with connections() as pool, queue().open_async(pool) as jobs:
                 worker = Worker(

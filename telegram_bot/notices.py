@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 PER_SECOND = 25  # Telegram takes about 30 from a bot; several workers share them by obeying its 429
 SENDERS = 8  # how many wait for Telegram's answers at once, so that a slow network does not slow the pace
 BATCH = 25
-LEASE = 120  # seconds; a whole batch that times out takes less than half a minute
+LEASE = 45  # seconds; a whole batch that times out takes half a minute, and a dead worker's waits for all of it
 LOOK_EVERY, REST_AFTER_FAILURE = 0.25, 5.0  # seconds
 LONGEST_PAUSE = timedelta(hours=1)
 MOST_ATTEMPTS = 24  # pauses of 2, 4, 8 … seconds, then hourly: about half a day
@@ -115,7 +115,8 @@ def _settle(notice: Notice, error: BaseException | None) -> None:
     """Write down what became of it. One notice that always fails must not keep the others from being marked."""
     match error:
         case None:
-            Notice.objects.filter(pk=notice.pk).update(sent_at=Now(), error="")
+            # One that a refund withdrew while it was on its way was sent all the same.
+            Notice.objects.filter(pk=notice.pk).update(sent_at=Now(), given_up_at=None, error="")
             logger.info("notice sent", kind=notice.kind, payment_id=str(notice.event_id))
         case Refused(description=description):
             _give_up(notice, description)

@@ -44,7 +44,7 @@ class BotApi:
             given = await read_arguments(request)
         except BadRequest as error:
             return _respond(error.code, json.dumps(error.body()).encode())
-        fault = self._faults.take(Schema.load().method(method) or method)
+        fault = self._faults.take(Schema.load().method(method) or method, given)
         if fault is None:
             return _respond(*await self._execute(method, given))
         return await self._fail(fault, request, method, given)

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from telegram_bot.sandbox.schema import Json
+
 FaultKind = Literal[
     "refuse",  # answered with an error, nothing done
     "refuse_after_effect",  # done, and answered with an error all the same
@@ -32,7 +34,10 @@ UpdateFault = Literal[
 
 @dataclass
 class Fault:
-    """An order for the next ``times`` calls of ``method``. ``seconds`` is how long slow and hanging ones take."""
+    """An order for the next ``times`` calls of ``method``, of all or of those about one ``person`` (a Telegram id).
+
+    ``seconds`` is how long slow and hanging ones take.
+    """
 
     method: str
     kind: FaultKind
@@ -41,10 +46,15 @@ class Fault:
     seconds: float = 3600.0
     description: str = "refused by order"
     """Telegram's words after ``Bad Request:``, for the refusing kinds."""
+    person: int | None = None
 
     @property
     def has_effect(self) -> bool:
         return self.kind in WITH_EFFECT
+
+    def befalls(self, method: str, given: Json) -> bool:
+        about = {str(given[name]) for name in ("user_id", "chat_id") if name in given}
+        return self.method in (method, ANY) and (self.person is None or str(self.person) in about)
 
 
 @dataclass
@@ -74,9 +84,9 @@ class Faults:
         self.calls.clear()
         self.updates.clear()
 
-    def take(self, method: str) -> Fault | None:
+    def take(self, method: str, given: Json) -> Fault | None:
         """The fault that befalls this call."""
-        fault = next((one for one in self.calls if one.method in (method, ANY)), None)
+        fault = next((one for one in self.calls if one.befalls(method, given)), None)
         if fault is not None:
             fault.times -= 1
             if fault.times <= 0:

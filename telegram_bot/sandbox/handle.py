@@ -313,9 +313,10 @@ class FaultsHandle:
         retry_after: int = 3,
         seconds: float = 3600.0,
         description: str = "refused by order",
+        person: int | None = None,
     ) -> None:
         """For the next ``times`` calls of ``method`` (``*``: of any). See ``faults.Fault``."""
-        fault = Fault(method, kind, times, retry_after, seconds, description)
+        fault = Fault(method, kind, times, retry_after, seconds, description, person)
         self._loop.now(lambda: self._world.faults.order(fault))
 
     def order_any(self, kind: FaultKind, *, times: int = 1) -> None:

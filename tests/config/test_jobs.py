@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection, connections
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -191,6 +193,40 @@ class TestTheOldestJob:
 
 def loop_that_ends(stop: threading.Event) -> None:
     raise RuntimeError("the loop broke")
+
+
+def lose_the_connection() -> None:
+    with suppress(OperationalError):
+        execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+@pytest.mark.usefixtures("test_queue")
+def test_periodic_jobs_go_on_after_the_database_was_gone():
+    """The connection that defers them is Django's, in a thread that outlives every try to work."""
+
+    async def work_until_one_is_deferred() -> None:
+        await sync_to_async(lose_the_connection)()
+        asked = asyncio.Event()
+        working = asyncio.create_task(worker.run_jobs(concurrency=1, asked=asked))
+        try:
+            async with asyncio.timeout(60):
+                while not await asyncio.to_thread(deferred_periodically):  # noqa: ASYNC110 - nobody tells us
+                    await asyncio.sleep(0.1)
+        finally:
+            asked.set()
+            await working
+            await sync_to_async(connections.close_all)()
+
+    asyncio.run(work_until_one_is_deferred())
+
+
+def deferred_periodically() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM procrastinate_periodic_defers)")
+            return cursor.fetchone()[0]
+    finally:
+        connection.close()
 
 
 loop_was_stopped = threading.Event()

@@ -28,6 +28,13 @@ class TestACall:
         assert says(api, alice)["description"] == "Bad Request: CHAT_RESTRICTED"
         assert not happened(alice)
 
+    def test_fails_for_one_person_and_no_other(self, telegram, api, alice):
+        telegram.faults.order("sendMessage", "refuse", person=alice.id + 1)
+        assert says(api, alice)["ok"]
+
+        telegram.faults.order("sendMessage", "refuse", person=alice.id)
+        assert not says(api, alice)["ok"]
+
     def test_is_refused_although_it_was_done(self, telegram, api, hooked, alice):
         charge = alice.pays(api.invoice(alice)).charge
         telegram.faults.order("refundStarPayment", "refuse_after_effect", description="CHARGE_ALREADY_REFUNDED")

@@ -1,5 +1,6 @@
 """What buyers are told about their money, and that they are told it once."""
 
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from entitlements.models import Customer, UserIdOrigin
 from payments.models import Notice, WhenActive
 from payments.recording import record_payment, record_refund
 from telegram_bot import notices
+from telegram_bot.gateway import CALL_LIMIT
 from telegram_bot.notices import BATCH, MOST_ATTEMPTS, Pace, compose, drain
 from telegram_bot.updates import read_update
 from tests import updates
@@ -147,6 +149,18 @@ class TestARefund:
         (text,) = told(alice)
         assert text.startswith("↩️ Returned: ")
 
+    def test_while_the_confirmation_is_on_its_way_leaves_it_sent_and_not_given_up(self, buyer):
+        _, invoice = buyer()
+        payment = pays(invoice)
+        (on_its_way,) = notices._take()
+        returns(invoice)
+
+        notices._settle(on_its_way, None)
+
+        confirmation = Notice.objects.get(event=payment)
+        assert confirmation.sent_at is not None
+        assert confirmation.given_up_at is None
+
 
 class TestTrouble:
     def test_with_429_puts_it_off_as_long_as_telegram_asks(self, shop, buyer, local_telegram):
@@ -258,6 +272,11 @@ class TestOnceOnly:
         shop.sends_notices()
 
         assert len(told(alice)) == 2
+
+    def test_has_a_lease_that_outlasts_the_slowest_batch(self):
+        rounds = math.ceil(BATCH / notices.SENDERS)
+
+        assert BATCH / notices.PER_SECOND + rounds * CALL_LIMIT < notices.LEASE
 
     def test_costs_one_repetition_when_the_mark_was_lost(self, shop, buyer, monkeypatch):
         alice, invoice = buyer()
