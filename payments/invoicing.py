@@ -146,18 +146,13 @@ def _draft(
         if active is not None:
             raise AlreadyActive(active.active_until)
     invoice_id = uuid7()
-    return Invoice.objects.create(
+    return Invoice.objects.quote(
+        plan,
         id=invoice_id,
         customer=customer,
-        plan=plan,
         payment_method=price.payment_method,
         amount=price.amount,
         currency=price.currency,
-        entitlement=plan.entitlement,
-        features=plan.features,
-        duration=plan.duration,
-        recurring=plan.recurring,
-        when_active=plan.when_active,
         payload=payloads.encode(
             invoice_id=invoice_id, plan_code=plan.code, payer=customer.telegram_user_id, price=price.money
         ),

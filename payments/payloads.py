@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
@@ -23,6 +24,22 @@ def encode(*, invoice_id: UUID, plan_code: str, payer: int | None, price: Money)
     """The payload of a new invoice. `payer` is the customer's Telegram id, where it is known."""
     head = f"{VERSION}.{_base64(invoice_id.bytes)}.{plan_code}"
     return f"{head}.{_mac(head, payer, price)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """What a payload says of its invoice."""
+
+    invoice_id: UUID
+    plan_code: str
+
+
+def read(payload: str, *, payer: int | None, price: Money) -> Quoted | None:
+    """What it says, if we once made it for this payer and price."""
+    if not is_ours(payload, payer=payer, price=price):
+        return None
+    _, invoice_id, plan_code, _ = payload.split(".")
+    return Quoted(UUID(bytes=base64.urlsafe_b64decode(f"{invoice_id}==")), plan_code)
 
 
 def is_ours(payload: str, *, payer: int | None, price: Money) -> bool:

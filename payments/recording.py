@@ -177,7 +177,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
 
     now = database_now()
     occurred_at = min(payment.occurred_at, now)
-    invoice = _locked_invoice(payment)
+    invoice = _locked_invoice(payment) or _lost_invoice(payment, customer)
     plan_code = invoice.plan_id if invoice else payment.plan_code
     plan = Plan.objects.filter(code=plan_code).first()
     odd = _oddity(payment, customer, invoice, plan, occurred_at)
@@ -258,10 +258,8 @@ def _differs_from_invoice(payment: ReceivedPayment, customer: Customer, invoice:
 
 def _differs_from_catalogue(payment: ReceivedPayment, plan: Plan | None) -> Oddity | None:
     if not payment.plan_code:
-        ours = isinstance(payment.payer, int) and payloads.is_ours(
-            payment.payload, payer=payment.payer, price=payment.money
-        )
-        detail = "We signed it for this payer and price: the invoice was lost." if ours else "Not signed by us."
+        signed = _quoted(payment)
+        detail = f"We signed it, for {signed.plan_code}, which is no plan any more." if signed else "Not signed by us."
         return Oddity(HoldReason.UNKNOWN_PAYLOAD, detail)
     if plan is None:
         return Oddity(HoldReason.UNKNOWN_PLAN, f"Reported plan: {payment.plan_code}.")
@@ -447,6 +445,35 @@ def _locked_invoice(payment: ReceivedPayment) -> Invoice | None:
     else:
         return None
     return matching.select_related("customer").select_for_update(of=("self",), no_key=True).first()
+
+
+def _lost_invoice(payment: ReceivedPayment, customer: Customer) -> Invoice | None:
+    """The invoice anew, where nothing but its payload is left of it because an old backup was restored: what we signed
+    is a quote to this payer at this price, and gives what its plan gives now.
+    """
+    quoted = _quoted(payment)
+    plan = Plan.objects.filter(code=quoted.plan_code).first() if quoted else None
+    if quoted is None or plan is None:
+        return None
+    logger.warning("lost invoice made anew", invoice_id=str(quoted.invoice_id), plan_code=plan.code)
+    return Invoice.objects.quote(
+        plan,
+        id=quoted.invoice_id,
+        customer=customer,
+        payment_method=payment.method,
+        amount=payment.money.amount,
+        currency=payment.money.currency,
+        payload=payment.payload,
+        status=InvoiceStatus.SENT,
+        expires_at=payment.occurred_at,
+    )
+
+
+def _quoted(payment: ReceivedPayment) -> payloads.Quoted | None:
+    """What we once signed for this payer and price."""
+    if not isinstance(payment.payer, int):
+        return None
+    return payloads.read(payment.payload, payer=payment.payer, price=payment.money)
 
 
 def _write(raw: bytes, **facts: object) -> PaymentEvent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import pgtrigger
 from django.db import models
@@ -65,6 +65,18 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
     def open_at(self, now: datetime) -> Self:
         """Those that can still be paid: sent, or perhaps sent, and not yet expired."""
         return self.filter(status__in=OPEN, expires_at__gt=now)
+
+    def quote(self, plan: Plan, **facts: Any) -> Invoice:
+        """Write a new one for what the plan gives at this moment."""
+        return self.create(
+            plan=plan,
+            entitlement=plan.entitlement,
+            features=plan.features,
+            duration=plan.duration,
+            recurring=plan.recurring,
+            when_active=plan.when_active,
+            **facts,
+        )
 
     def priced(self, price: Money) -> Self:
         return self.filter(amount=price.amount, currency=price.currency)

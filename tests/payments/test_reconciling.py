@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from config.database import database_now
 from entitlements.models import Entitlement, Grant
+from entitlements.selectors import has_access
 from payments import invariants, mirror, reconciling
 from payments.channels.base import ChannelError, Unclear
 from payments.discrepancies import AlreadySettled, settle
@@ -125,7 +126,7 @@ class TestAPayment:
         assert (done.outcome, counts(done)) == (RunOutcome.ATTENTION, {"held": 1})
         assert Hold.objects.get().reason == HoldReason.AMOUNT_MISMATCH
 
-    def test_for_an_invoice_that_was_lost_is_held_because_we_signed_it(self, telegram, invoice):
+    def test_for_an_invoice_that_was_lost_gives_what_we_signed(self, telegram, invoice):
         charge = telegram.charges(invoice)
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE payments_invoice CASCADE")
@@ -133,8 +134,8 @@ class TestAPayment:
 
         run()
 
-        assert Hold.objects.get().reason == HoldReason.UNKNOWN_PAYLOAD
-        assert "We signed it" in Hold.objects.get().detail
+        assert PaymentEvent.objects.get().invoice.payload == invoice.payload
+        assert has_access(invoice.customer.user_id, "gold")
 
     def test_that_another_program_took_before_us_is_none_of_ours(self, telegram, alice):
         telegram.local.adds_transaction(listed("stxOld", alice.telegram_user_id))

@@ -15,11 +15,13 @@ from payments.models import (
     EventStatus,
     Hold,
     HoldReason,
+    Invoice,
     InvoiceStatus,
     Notice,
     NoticeKind,
     PaymentEvent,
     PaymentMethod,
+    Plan,
     Resolution,
     WhenActive,
 )
@@ -246,12 +248,32 @@ class TestAPaymentThatDiffers:
 
         assert Customer.objects.get().telegram_user_id == 4_242
 
-    def test_tells_staff_that_we_signed_a_payload_whose_invoice_is_lost(self, db):
-        invoice = InvoiceFactory.build(customer=CustomerFactory(), plan=PlanFactory())
+    def test_for_an_invoice_that_is_lost_gives_what_we_signed(self, db):
+        lost = InvoiceFactory.build(customer=CustomerFactory(), plan=PlanFactory())
 
-        record_payment(payment_of(invoice))
+        for charge_id in ("stx1", "stx1"):
+            record_payment(payment_of(lost, charge_id=charge_id))
 
-        assert "We signed it" in Hold.objects.get().detail
+        event = PaymentEvent.objects.get()
+        made_anew = Invoice.objects.get()
+        assert (event.status, event.plan_id, event.invoice) == (EventStatus.PROCESSED, lost.plan.code, made_anew)
+        assert (made_anew.pk, made_anew.payload, made_anew.status) == (lost.pk, lost.payload, InvoiceStatus.PAID)
+        assert Entitlement.objects.get().code == "gold"
+
+    def test_for_an_invoice_that_is_lost_is_given_once(self, db):
+        lost = InvoiceFactory.build(customer=CustomerFactory(), plan=PlanFactory())
+
+        for charge_id in ("stx1", "stx2"):
+            record_payment(payment_of(lost, charge_id=charge_id))
+
+        assert Hold.objects.get().reason == HoldReason.BOUGHT_TWICE
+
+    def test_tells_staff_that_we_signed_a_payload_whose_plan_is_lost_too(self, db):
+        lost = InvoiceFactory.build(customer=CustomerFactory(), plan=Plan(code="platinum"))
+
+        record_payment(payment_of(lost))
+
+        assert Hold.objects.get().detail == "We signed it, for platinum, which is no plan any more."
 
     def test_does_not_say_so_of_a_payload_signed_for_another_price(self, db):
         invoice = InvoiceFactory.build(customer=CustomerFactory(), plan=PlanFactory())
