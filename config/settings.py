@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.env import BASE_DIR, amounts, env, read_env_file, required
 from config.navigation import NAVIGATION
+from config.patience import CHECKOUT, PatientConnection
 
 read_env_file()
 
@@ -60,7 +61,7 @@ INSTALLED_APPS = [
 ]
 
 # Around Django's handler, so that nothing can come between a payment and its recording.
-WSGI_MIDDLEWARE = ["telegram_bot.middleware.WebhookFirst"]
+WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
     "config.logging.RequestLog",
     "django.middleware.security.SecurityMiddleware",
@@ -104,7 +105,7 @@ _database_url = required(
 )
 _database: dict[str, Any] = {
     **env.db_url_config(_database_url),
-    "ENGINE": "django.db.backends.postgresql",
+    "ENGINE": "config.postgresql",
     "CONN_MAX_AGE": 0,
     "DISABLE_SERVER_SIDE_CURSORS": not DB_PREPARE,
 }
@@ -118,8 +119,9 @@ _database["OPTIONS"] = {
     "pool": {
         "min_size": 1,
         "max_size": env.int("DB_POOL_SIZE", default=16),
-        "timeout": 2,
-        "reconnect_timeout": 15,
+        "timeout": CHECKOUT,
+        "reconnect_timeout": 3,  # then whoever needs a connection has one made, without ever longer pauses
+        "connection_class": PatientConnection,
     },
 }
 DATABASES = {"default": _database}

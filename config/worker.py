@@ -19,6 +19,7 @@ from procrastinate.worker import Worker
 from psycopg_pool import AsyncConnectionPool
 
 from config.jobs import HEARTBEAT_SECONDS, SECONDS_WITHOUT_HEARTBEAT
+from config.patience import PatientAsyncConnection
 
 STOP_SECONDS = 8.0  # less than the ten that process managers wait before they kill
 PAUSE_SECONDS = 2.0
@@ -97,6 +98,7 @@ def connections() -> AsyncConnectionPool:
             "application_name": "starledger-worker",
             **{name: options[name] for name in ("connect_timeout", "options", "prepare_threshold")},
         },
+        connection_class=PatientAsyncConnection,
         check=AsyncConnectionPool.check_connection,
         min_size=1,
         max_size=4,

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import connection
 
+from config.database import long_statements
 from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.periods import fold
 from payments import revenue, tallies
@@ -266,9 +267,8 @@ def differences() -> Iterator[str]:
 
 
 def rows(sql: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query that may take minutes, fetched as they are needed."""
-    with transaction.atomic(), connection.cursor() as settings:
-        settings.execute("SET LOCAL statement_timeout = 0")
+    """The rows of a query that may take long, fetched as they are needed."""
+    with long_statements(up_to=timedelta(hours=1)), connection.cursor() as settings:
         settings.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         with connection.chunked_cursor() as cursor:
             cursor.execute(sql)
