@@ -61,7 +61,7 @@ INSTALLED_APPS = [
 ]
 
 # Around Django's handler, so that nothing can come between a payment and its recording.
-WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "telegram_bot.middleware.WebhookFirst"]
+WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
     "config.logging.RequestLog",
     "django.middleware.security.SecurityMiddleware",

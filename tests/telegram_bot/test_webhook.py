@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 
 from config import wsgi
 from config.patience import RequestsWithin
+from config.turns import InTurn
 from entitlements.models import Customer, Entitlement
 from payments.models import (
     CheckoutDecision,
@@ -118,7 +119,8 @@ class TestTheAddress:
 
     def test_is_served_so_in_production(self):
         assert isinstance(wsgi.application, RequestsWithin)
-        assert isinstance(wsgi.application.application, WebhookFirst)
+        assert isinstance(wsgi.application.application, InTurn)
+        assert isinstance(wsgi.application.application.application, WebhookFirst)
 
 
 class TestAPayment:
