@@ -72,9 +72,9 @@ _last_end = math.inf
 
 
 def end_within(seconds: float) -> None:
-    """Limit the waiting of all threads: the process is about to stop."""
+    """Limit the waiting of all threads, for the process is about to stop. Saying it again gives no more time."""
     global _last_end
-    _last_end = monotonic() + seconds
+    _last_end = min(_last_end, monotonic() + seconds)
 
 
 class RequestsWithin:
