@@ -223,6 +223,8 @@ WHITENOISE_USE_FINDERS = True  # the few static files are served from their pack
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())  # a day's work; money asks again, see config.confirmation
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# The proxy ends TLS and says so. Without that the forms of staff would seem to come from another origin.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 SECURE_SSL_REDIRECT = False  # Telegram counts a redirect as a failure; the proxy redirects people.
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
