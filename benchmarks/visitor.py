@@ -19,13 +19,13 @@ import django
 django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402 - Django has to be set up before
-from django.db import connection, models, transaction  # noqa: E402
+from django.db import connection, models  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.urls import reverse  # noqa: E402
 from django_otp import DEVICE_ID_SESSION_KEY  # noqa: E402
 from django_otp.plugins.otp_totp.models import TOTPDevice  # noqa: E402
 
-from config.database import database_now  # noqa: E402
+from config.database import database_now, long_statements  # noqa: E402
 from entitlements.models import Customer  # noqa: E402
 from payments.models import Hold, PaymentEvent  # noqa: E402
 
@@ -121,11 +121,9 @@ def _fixed(address: str) -> Page:
     return lambda: address
 
 
-@transaction.atomic
+@long_statements(up_to=timedelta(hours=1))
 def _any_of(rows: models.QuerySet[Any]) -> Iterator[Any]:
     """Rows from all over the table, again and again."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
     return itertools.cycle(list(rows.order_by("?")[:SAMPLE]))
 
 

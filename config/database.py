@@ -6,13 +6,14 @@ import binascii
 import functools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
-from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,21 @@ def retried(operation: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         raise AssertionError("unreachable")
 
     return wrapper
+
+
+@contextmanager
+def long_statements(*, up_to: timedelta) -> Iterator[None]:
+    """A transaction whose statements may each take longer than the few seconds of all others."""
+    connection.ensure_connection()
+    patient = connection.connection
+    patient.patience = up_to.total_seconds() + 1  # the server ends them before
+    try:
+        with transaction.atomic(durable=True):  # whose end is that of SET LOCAL
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {up_to // timedelta(milliseconds=1)}")
+            yield
+    finally:
+        patient.patience = None
 
 
 def violates(error: IntegrityError, *constraints: str) -> bool:

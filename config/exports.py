@@ -19,7 +19,7 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
@@ -29,7 +29,7 @@ from django.utils.duration import duration_iso_string
 
 from config.admin import staff_of
 from config.bounded import BEFORE
-from config.database import database_now, release_connection, retried
+from config.database import database_now, long_statements, release_connection, retried
 from entitlements import audit
 from entitlements.decisions import DecisionForm
 
@@ -176,8 +176,7 @@ def _after(row: Model, field: str) -> Q:
 @retried
 def _read(rows: QuerySet[Any]) -> list[Any]:
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = '60s'")  # few rows may be found among many
+        with long_statements(up_to=timedelta(seconds=60)):  # few rows may be found among many
             return list(rows[:ROWS_AT_ONCE])
     finally:
         release_connection()  # who reads slowly keeps none

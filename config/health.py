@@ -16,8 +16,10 @@ from django.views.decorators.http import require_safe
 
 from config import metrics
 from config.api.problems import Code, Problem
+from config.patience import within
 
 LONGEST_WAIT = 180.0  # seconds that something may wait for a worker before we call for help
+LONGEST_ASKING = 3.0  # seconds for the database to answer; who asks us waits for five
 
 log = structlog.get_logger(__name__)
 
@@ -69,10 +71,11 @@ def show_metrics(request: HttpRequest) -> HttpResponse:
 def reasons_not_to_be_ready() -> dict[str, str]:
     """What is wrong, by the name of the part; empty when all is well."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        require_current_schema()
-        waits = {name: oldest_seconds() for name, oldest_seconds in BACKLOGS.items()}
+        with within(LONGEST_ASKING):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            require_current_schema()
+            waits = {name: oldest_seconds() for name, oldest_seconds in BACKLOGS.items()}
     except SchemaBehind as error:
         return {"migrations": str(error)}
     except Error:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.env import BASE_DIR, amounts, env, read_env_file, required
 from config.navigation import NAVIGATION
+from config.patience import CHECKOUT, PatientConnection
 
 read_env_file()
 
@@ -60,7 +61,7 @@ INSTALLED_APPS = [
 ]
 
 # Around Django's handler, so that nothing can come between a payment and its recording.
-WSGI_MIDDLEWARE = ["telegram_bot.middleware.WebhookFirst"]
+WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
     "config.logging.RequestLog",
     "django.middleware.security.SecurityMiddleware",
@@ -104,7 +105,7 @@ _database_url = required(
 )
 _database: dict[str, Any] = {
     **env.db_url_config(_database_url),
-    "ENGINE": "django.db.backends.postgresql",
+    "ENGINE": "config.postgresql",
     "CONN_MAX_AGE": 0,
     "DISABLE_SERVER_SIDE_CURSORS": not DB_PREPARE,
 }
@@ -118,8 +119,9 @@ _database["OPTIONS"] = {
     "pool": {
         "min_size": 1,
         "max_size": env.int("DB_POOL_SIZE", default=16),
-        "timeout": 2,
-        "reconnect_timeout": 15,
+        "timeout": CHECKOUT,
+        "reconnect_timeout": 3,  # then whoever needs a connection has one made, without ever longer pauses
+        "connection_class": PatientConnection,
     },
 }
 DATABASES = {"default": _database}
@@ -223,6 +225,8 @@ WHITENOISE_USE_FINDERS = True  # the few static files are served from their pack
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())  # a day's work; money asks again, see config.confirmation
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# The proxy ends TLS and says so. Without that the forms of staff would seem to come from another origin.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 SECURE_SSL_REDIRECT = False  # Telegram counts a redirect as a failure; the proxy redirects people.
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE

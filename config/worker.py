@@ -22,6 +22,7 @@ from procrastinate.worker import Worker
 from psycopg_pool import AsyncConnectionPool
 
 from config.jobs import HEARTBEAT_SECONDS, SECONDS_WITHOUT_HEARTBEAT
+from config.patience import PatientAsyncConnection, end_within
 
 STOP_SECONDS = 8.0  # less than the ten that process managers wait before they kill
 PAUSE_SECONDS = 2.0
@@ -42,6 +43,7 @@ async def work(*, concurrency: int) -> None:
     asked, stop = asyncio.Event(), threading.Event()
 
     def ask_to_stop(*_: object) -> None:
+        end_within(STOP_SECONDS)
         asked.set()
         stop.set()
 
@@ -116,6 +118,7 @@ def connections() -> AsyncConnectionPool:
             "application_name": "starledger-worker",
             **{name: options[name] for name in ("connect_timeout", "options", "prepare_threshold")},
         },
+        connection_class=PatientAsyncConnection,
         check=AsyncConnectionPool.check_connection,
         min_size=1,
         max_size=4,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import connection
 
-from config.database import retried
+from config.database import long_statements, retried
 from payments.models import ExpiryUpTo
+from payments.models.up_to import CATCHING_UP
 
 # Marks what lapsed since the last time and counts it in one statement, so that each is counted exactly once.
 EXPIRE = """
@@ -25,7 +26,7 @@ EXPIRE = """
 
 
 @retried
-@transaction.atomic
+@long_statements(up_to=CATCHING_UP)
 def expire_invoices(*, now: datetime) -> int:
     """Mark the invoices that lapsed unpaid since the last time, and return how many there were.
 
@@ -34,7 +35,6 @@ def expire_invoices(*, now: datetime) -> int:
     """
     up_to = ExpiryUpTo.locked()
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = '10min'")  # after a long pause there may be many
         cursor.execute(EXPIRE, {"after": up_to.moment, "until": max(now, up_to.moment)})
         expired = int(cursor.fetchone()[0])
     up_to.moment = max(now, up_to.moment)

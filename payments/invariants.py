@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, Protocol
 import pgtrigger
 from django.apps import apps
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import UniqueConstraint
 from django.utils.module_loading import import_string
 
+from config.database import long_statements
 from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.periods import fold
 from payments import revenue, tallies
@@ -32,7 +33,7 @@ Progress = Callable[[int], None]
 AT_ONCE = 10_000
 AMONG = ":among"  # stands in a statement behind a customer's id: which customers are looked at
 EVERYBODY = "IS NOT NULL"
-WHOLE_TIME = 0  # milliseconds that a statement may take; 0: as long as it takes
+WHOLE_TIME = 3_600_000  # milliseconds that a statement may take
 
 
 def from_to(first: int, last: int) -> str:
@@ -392,9 +393,8 @@ def differences() -> Iterator[str]:
 
 
 def rows(sql: str, *, milliseconds: int) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query that may take minutes, fetched as they are needed."""
-    with transaction.atomic(), connection.cursor() as limits:
-        limits.execute(f"SET LOCAL statement_timeout = {milliseconds:d}")
+    """The rows of a query that may take long, fetched as they are needed."""
+    with long_statements(up_to=timedelta(milliseconds=milliseconds)), connection.cursor() as limits:
         limits.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         with connection.chunked_cursor() as cursor:
             cursor.execute(sql)

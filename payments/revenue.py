@@ -17,8 +17,9 @@ from enum import StrEnum
 
 from django.db import connection, transaction
 
-from config.database import retried
+from config.database import long_statements, retried
 from payments.models import RevenueDay, RevenueUpTo
+from payments.models.up_to import CATCHING_UP
 
 # What became revenue, or was given back of it, after one moment and up to another: a row for each such event.
 LEDGER = """
@@ -114,14 +115,14 @@ def revenue(*, first_day: date, last_day: date, group_by: Collection[Group] = ()
 
 
 @retried
-@transaction.atomic
+@long_statements(up_to=CATCHING_UP)
 def fold_revenue() -> datetime:
     """Sum what has become final since the last time; the revenue does not change. Returns the new moment."""
     return RevenueUpTo.locked().advance(ADD)
 
 
 @retried
-@transaction.atomic
+@long_statements(up_to=CATCHING_UP)
 def recompute_revenue() -> None:
     """Sum the whole ledger anew, as after rows were loaded with times of the past."""
     up_to = RevenueUpTo.locked()

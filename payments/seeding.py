@@ -9,10 +9,12 @@ rule of the books (payments.invariants).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 
+from config.database import long_statements
 from entitlements.counting import count_access
 from payments import revenue, tallies
 from payments.models import PaymentMethod, Price
@@ -194,18 +196,16 @@ def seed_payments(count: int) -> Iterator[int]:
     count_access()
 
 
-@transaction.atomic
+@long_statements(up_to=timedelta(minutes=10))
 def _take_statistics() -> None:
     """So that the planner knows of the rows before autovacuum comes by."""
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute("ANALYZE")
 
 
-@transaction.atomic
+@long_statements(up_to=timedelta(minutes=10))
 def _write_batch(most: int) -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute("SELECT current_setting('is_superuser')")
         if cursor.fetchone() == ("on",):

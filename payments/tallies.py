@@ -12,8 +12,9 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from config.database import retried
+from config.database import long_statements, retried
 from payments.models import Tally, TallyResult, TallyUpTo
+from payments.models.up_to import CATCHING_UP
 
 # Those that the books can tell; the others are counted in the transaction that decides them.
 RECOMPUTABLE = (TallyResult.SENT, TallyResult.SUCCESS, TallyResult.HELD)
@@ -102,14 +103,14 @@ def totals() -> list[Total]:
 
 
 @retried
-@transaction.atomic
+@long_statements(up_to=CATCHING_UP)
 def move_forward() -> datetime:
     """Sum what has become final since the last time; the totals do not change. Returns the new moment."""
     return TallyUpTo.locked().advance(ADD)
 
 
 @retried
-@transaction.atomic
+@long_statements(up_to=CATCHING_UP)
 def recompute() -> None:
     """Sum the whole books anew, as after rows were loaded with times of the past."""
     up_to = TallyUpTo.locked()

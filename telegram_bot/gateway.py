@@ -46,6 +46,7 @@ from telegram.error import (
 )
 from telegram.request import HTTPXRequest
 
+from config.database import release_connection
 from payments.channels.base import (
     AlreadyRefunded,
     ChannelError,
@@ -177,6 +178,7 @@ class TelegramGateway:
         if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):
             message = "A transaction is open in this thread. Commit first, then call Telegram."
             raise CallInsideTransaction(message)
+        release_connection()  # who waits for Telegram must not keep one from those who record payments
         line = self._open()
         failure: ChannelError
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -89,8 +90,16 @@ def _seconds_to_wait_by_redis(subject: str, limit: int, window: timedelta) -> fl
     return max(1, limiter.get_window_stats(item, subject).reset_time - time.time())
 
 
-@functools.cache
+_making = threading.Lock()
+
+
 def _redis(url: str) -> MovingWindowRateLimiter:
+    with _making:  # the library imports Redis' client meanwhile, and fails for who comes in the middle of that
+        return _made(url)
+
+
+@functools.cache
+def _made(url: str) -> MovingWindowRateLimiter:
     storage = RedisStorage(
         url,
         wrap_exceptions=True,

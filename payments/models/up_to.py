@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from django.db import connection, models
@@ -10,6 +10,7 @@ from django.db import connection, models
 from config.database import settled_moment
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+CATCHING_UP = timedelta(minutes=10)  # for one statement: the first time, or after a long pause, it may be years
 
 
 class UpTo(models.Model):
@@ -49,5 +50,4 @@ class UpTo(models.Model):
 
     def _sum(self, add: str, *, after: datetime, until: datetime) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = '10min'")  # the first time, it may be years of payments
             cursor.execute(add, {"after": after, "until": until})

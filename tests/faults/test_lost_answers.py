@@ -10,6 +10,7 @@ from payments.models import PaymentEvent
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.books import faults_in_the_books
+from tests.faults.cutting import CutWire
 from tests.faults.test_crash_points import (
     ordinary_payment,
     payment_that_is_held,
@@ -17,7 +18,6 @@ from tests.faults.test_crash_points import (
     refund,
     second_payment_for_what_is_active,
 )
-from tests.faults.wire import Wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def wire(db, monkeypatch):
     """All that this test says to the database goes over a wire that can be cut."""
     given = connection.get_connection_params()
-    with Wire(given["host"], given.get("port") or "5432") as wire:
+    with CutWire(given["host"], given.get("port") or "5432") as wire:
         _let_go_of_all_connections()
         monkeypatch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
         monkeypatch.setitem(connection.settings_dict, "PORT", str(wire.port))

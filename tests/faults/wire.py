@@ -1,84 +1,96 @@
-"""The wire between us and PostgreSQL, which can be cut after a chosen message: the server acts, its answer is lost."""
+"""What lies between a server and its PostgreSQL, and how it fails."""
 
-import socket
+import asyncio
 import threading
-from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from collections.abc import Coroutine
+from contextlib import closing, contextmanager
+from typing import Any
 
+import psutil
+
+from config.embedded_postgres import EmbeddedPostgres
 from tests.ports import free_port
-
-CHUNK = 1 << 16
 
 
 class Wire:
-    """Forwards connections to a PostgreSQL at a host or, where that is a path, at a socket."""
+    """A TCP proxy before a UNIX socket, which can refuse connections or swallow all that is sent."""
 
-    def __init__(self, host: str, port: str) -> None:
-        self._server = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", port_of_ours := free_port()))
-        self.port = port_of_ours
-        self._lock = threading.Lock()
-        self._cut_after: int | None = None
-        self.was_cut = False
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.port = free_port()
+        self._swallows = False
+        self._carried: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._do(self._listen())
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, daemon=True).start()
-        return self
+    def close(self) -> None:
+        self._do(self._hang_up())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._listener.close()
+    @contextmanager
+    def refusing(self):
+        self._do(self._hang_up())
+        try:
+            yield
+        finally:
+            self._do(self._listen())
 
-    def cut_after(self, message: int | None) -> None:
-        """Lose the answer to the message of this number, counted from now on, and the connection with it; or none."""
-        with self._lock:
-            self._cut_after = message
-            self.was_cut &= message is None
+    @contextmanager
+    def swallowing(self):
+        """What was open or opened meanwhile is dead for ever, as behind a firewall that forgot it."""
+        self._swallows = True
+        try:
+            yield
+        finally:
+            self._swallows = False
 
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
-                ours, _ = self._listener.accept()
-                threading.Thread(target=self._forward, args=(ours,), daemon=True).start()
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _forward(self, ours: socket.socket) -> None:
-        with ours, self._connected() as theirs:
-            lost = threading.Event()
-            answering = threading.Thread(target=self._answer, args=(theirs, ours, lost), daemon=True)
-            answering.start()
-            with suppress(OSError):
-                while message := ours.recv(CHUNK):
-                    if self._is_the_last():
-                        lost.set()
-                    theirs.sendall(message)
-                theirs.shutdown(socket.SHUT_WR)
-            answering.join()
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
 
-    def _answer(self, theirs: socket.socket, ours: socket.socket, lost: threading.Event) -> None:
-        """Until the server hangs up, or has answered what shall not be known."""
-        with suppress(OSError):
-            while answer := theirs.recv(CHUNK):
-                if lost.is_set():
-                    break
-                ours.sendall(answer)
-        with suppress(OSError):
-            ours.shutdown(socket.SHUT_RDWR)
+    async def _hang_up(self) -> None:
+        self._server.close()
+        for task in self._carried:
+            task.cancel()
+        await asyncio.gather(*self._carried, return_exceptions=True)
 
-    def _is_the_last(self) -> bool:
-        with self._lock:
-            if self._cut_after is None:
-                return False
-            self._cut_after -= 1
-            if self._cut_after >= 0:
-                return False
-            self._cut_after, self.was_cut = None, True
-            return True
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._carried.add(task)
+        there, back = await asyncio.open_unix_connection(self.target)
+        with closing(writer), closing(back):
+            try:
+                await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
+            except (OSError, asyncio.CancelledError):
+                pass  # an end is gone
+            finally:
+                self._carried.discard(task)
 
-    def _connected(self) -> socket.socket:
-        host, port = self._server
-        if not host.startswith("/"):
-            return socket.create_connection((host, port))
-        theirs = socket.socket(socket.AF_UNIX)
-        theirs.connect(str(Path(host) / f".s.PGSQL.{port}"))
-        return theirs
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        dead = False
+        while content := await source.read(65_536):
+            dead = dead or self._swallows
+            if not dead:
+                sink.write(content)
+                await sink.drain()
+        sink.write_eof()
+
+
+@contextmanager
+def frozen(server: EmbeddedPostgres):
+    """Every process of the server stopped; the kernel goes on acknowledging for it."""
+    postmaster = psutil.Process(int((server.home / "data" / "postmaster.pid").read_text().split()[0]))
+    processes = [postmaster, *postmaster.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()

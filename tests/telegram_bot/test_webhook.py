@@ -10,6 +10,8 @@ from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connection
 
 from config import wsgi
+from config.patience import RequestsWithin
+from config.turns import InTurn
 from entitlements.models import Customer, Entitlement, Grant
 from payments.models import (
     CheckoutDecision,
@@ -116,7 +118,9 @@ class TestTheAddress:
         assert PaymentEvent.objects.exists()
 
     def test_is_served_so_in_production(self):
-        assert isinstance(wsgi.application, WebhookFirst)
+        assert isinstance(wsgi.application, RequestsWithin)
+        assert isinstance(wsgi.application.application, InTurn)
+        assert isinstance(wsgi.application.application.application, WebhookFirst)
 
 
 class TestAPayment:

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="port to listen at (default %(default)s)")
         parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
-        parser.add_argument("--threads", type=int, default=16, help="threads of each process (default %(default)s)")
+        parser.add_argument("--threads", type=int, default=128, help="requests in each process (default %(default)s)")
 
     def handle(self, *args: Any, host: str, port: int, workers: int, threads: int, **options: Any) -> None:
         if workers < 1 or threads < 1:

@@ -1,0 +1,36 @@
+"""Django's backend for PostgreSQL, which does not wait for connections of a database that is silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from django.db.backends.postgresql import base
+from psycopg_pool import PoolTimeout
+
+from config.patience import CHECKOUT, NoAnswer, remaining, silence
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection[Any]:
+        """
+        :raises NoAnswer: the database is silent and it is not our turn to try, or there is no time left to wait
+        :raises PoolTimeout: all connections stayed in use, or none could be made
+        """
+        if remaining() < CHECKOUT:
+            message = "No time is left to wait for a connection."
+            raise NoAnswer(message)
+        if self.pool and silence.reigns:
+            if not silence.may_try():
+                message = "The database does not answer at the moment."
+                raise NoAnswer(message)
+            self.pool.drain()  # those it has may never be answered again, whatever becomes of the database
+        try:
+            return super().get_new_connection(conn_params)  # type: ignore[no-any-return]
+        except PoolTimeout:
+            silence.waited(CHECKOUT)
+            raise
+
+    def _configure_connection(self, connection: psycopg.Connection[Any]) -> bool:
+        silence.heard()
+        return super()._configure_connection(connection)  # type: ignore[misc, no-any-return]
