@@ -10,8 +10,9 @@ PORT ?= 8000
 TELEGRAM_PORT ?= 8081
 ARGS ?=
 CHAOS_ARGS ?=
+DRILL_ARGS ?=
 
-.PHONY: help install run test cover lint messages bench chaos forget lock
+.PHONY: help install run test cover lint messages bench chaos drill forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -74,6 +75,9 @@ bench: install ## measure, side by side with the textbook ways (ARGS=…)
 
 chaos: install ## sell under load while processes and the database are killed, and compare the books (CHAOS_ARGS=…)
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+drill: install ## lose the database, restore an older dump, reconcile, and compare the books (DRILL_ARGS=…)
+	@$(BIN)/python -m tests.chaos.restore $(DRILL_ARGS)
 
 forget: install ## drop the demo's data
 	@$(BIN)/python -m config.embedded_postgres
