@@ -10,6 +10,7 @@ PORT ?= 8000
 TELEGRAM_PORT ?= 8081
 ARGS ?=
 CHAOS_ARGS ?=
+DRILL_ARGS ?=
 
 .PHONY: help install run test cover lint messages mutants bench chaos drill forget lock
 
@@ -78,8 +79,8 @@ bench: install ## measure, side by side with the textbook ways (ARGS=…)
 chaos: install ## sell under load while processes and the database are killed, and compare the books (CHAOS_ARGS=…)
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-drill: install ## restore an old dump, and see the reconciliation bring back what it lacks (ARGS=…)
-	@$(BIN)/python -m tests.chaos.restore $(ARGS)
+drill: install ## lose the database, restore an older dump, reconcile, and compare the books (DRILL_ARGS=…)
+	@$(BIN)/python -m tests.chaos.restore $(DRILL_ARGS)
 
 forget: install ## drop the demo's data
 	@$(BIN)/python -m config.embedded_postgres

@@ -8,6 +8,6 @@
 ``watch``       what the local Telegram sees meanwhile, counted and let go of
 ``settling``    whether everything has come to rest
 ``books``       the two accounts;  ``verdict``  one beside the other;  ``report``  how it is told
-``run``         all of it together
+``run``         all of it together;  ``restore``  `make drill`, the same with a dump instead of kills
 ==============  ==========================================================================
 """

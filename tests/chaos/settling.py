@@ -18,11 +18,12 @@ LOOK_EVERY = 0.5
 
 DELIVERIES, REFUNDS = "deliveries", "refunds and their messages"
 SOME = 5  # of what is open are named
-# What is open, in words.
+# What is open, in words. A refund that is made late is told late as well: its update belongs to it.
 OPEN = {
     "inbox": """
         SELECT format('update %%s (%%s) after %%s tries: %%s', update_id, kind, attempts, error)
-        FROM telegram_bot_incomingupdate WHERE status = 'pending' LIMIT %s""",
+        FROM telegram_bot_incomingupdate
+        WHERE status = 'pending' AND position('refunded_payment'::bytea IN body) = 0 LIMIT %s""",
     "messages about payments": """
         SELECT format('%%s of %%s after %%s tries: %%s', kind, event_id, attempts, error)
         FROM payments_notice WHERE sent_at IS NULL AND given_up_at IS NULL AND kind <> 'refunded' LIMIT %s""",
@@ -30,6 +31,10 @@ OPEN = {
         SELECT format('refund %%s is %%s after %%s tries, looked at next %%s: %%s',
                       id, status, attempts, next_attempt_at, detail)
         FROM payments_refund WHERE status IN ('proposed', 'requested', 'sending', 'verify')
+        UNION ALL
+        SELECT format('update %%s of a refund after %%s tries: %%s', update_id, attempts, error)
+        FROM telegram_bot_incomingupdate
+        WHERE status = 'pending' AND position('refunded_payment'::bytea IN body) > 0
         UNION ALL
         SELECT format('message of refund %%s after %%s tries: %%s', event_id, attempts, error)
         FROM payments_notice WHERE sent_at IS NULL AND given_up_at IS NULL AND kind = 'refunded' LIMIT %s""",
@@ -58,5 +63,6 @@ async def _left(world: World, database: CrashingPostgres) -> Mapping[str, list[s
                 what: [words for (words,) in connection.execute(statement, [SOME])] for what, statement in OPEN.items()
             }
 
-    on_their_way = [world.deliveries.unrest()] if not world.deliveries.quiet() else []
-    return {DELIVERIES: on_their_way, **await asyncio.to_thread(ask)}
+    pending = world.truth.updates.values()
+    on_their_way = [f"{one.kind} after {one.attempts} tries" for one in pending if one.kind != "refunded_payment"]
+    return {DELIVERIES: on_their_way[:SOME], **await asyncio.to_thread(ask)}

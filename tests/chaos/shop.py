@@ -25,6 +25,7 @@ AT_ONCE = 32  # buyers who are paying
 QUOTED_AT_ONCE = 500
 PAUSE = 0.5  # seconds before a person or a program tries again
 MOST_TRIES = 100
+MOST_LOOKS = 240  # for a payment that Telegram has not told us of yet
 PAYMENT = "successful_payment"
 
 CUSTOMERS = """
@@ -166,6 +167,9 @@ class Shop:
             self._world.checkout.refund(charge.id, self._person(deal))
             return
         payment_id = await self._payment_id(deal)
+        if payment_id is None:
+            self.surprises["a payment to be refunded is not known"] += 1
+            return
         await self._ask(
             "POST",
             f"/api/v1/payments/{payment_id}/refund",
@@ -176,14 +180,15 @@ class Shop:
     def _person(self, deal: Deal) -> Person:
         return self._world.truth.people[deal.buyer]
 
-    async def _payment_id(self, deal: Deal) -> str:
-        """Ours, as soon as we know the payment."""
-        while True:
+    async def _payment_id(self, deal: Deal) -> str | None:
+        """Ours, as soon as we know the payment; None when we never do."""
+        for _ in range(MOST_LOOKS):
             answer = await self._ask("GET", f"/api/v1/customers/{deal.buyer}/payments")
             for payment in answer["results"]:
                 if payment["plan_code"] == deal.bought.code:
                     return str(payment["payment_id"])
             await asyncio.sleep(PAUSE)
+        return None
 
     async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         """What the API answers, asked again while it is out of reach or at work on the same request."""
