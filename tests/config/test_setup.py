@@ -99,7 +99,19 @@ class TestMake:
     def test_tells_what_there_is_when_asked_nothing(self, checkout: Path) -> None:
         said = run(checkout, "make").stdout
 
-        for target in ("install", "run", "test", "lint", "mutants", "bench", "forget", "lock"):
+        for target in (
+            "install",
+            "run",
+            "test",
+            "lint",
+            "outages",
+            "mutants",
+            "bench",
+            "chaos",
+            "drill",
+            "forget",
+            "lock",
+        ):
             assert f"make {target} " in said
 
     def test_writes_an_environment_with_secrets_of_its_own(self, configured: Path) -> None:

@@ -16,6 +16,8 @@ from tests.config.test_serve import serving
 from tests.factories import CustomerFactory, InvoiceFactory
 from tests.ports import free_port
 
+pytestmark = pytest.mark.alone
+
 BUYERS, PAYMENTS = 20, 40
 SEND_INVOICE = "/api/v1/telegram/payment/send-invoice"
 ANSWERED_WITHIN = 10.0  # seconds

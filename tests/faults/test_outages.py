@@ -20,7 +20,7 @@ from tests import updates
 from tests.faults.wire import Wire, frozen
 from tests.flows.house import House
 
-pytestmark = pytest.mark.xdist_group("outages")
+pytestmark = pytest.mark.alone
 
 TELEGRAM_WAITS = 10.0  # seconds
 MANAGERS_WAIT = 10.0  # before they kill what should stop

@@ -104,6 +104,7 @@ class Shop(RuleBasedStateMachine):
     @initialize()
     def opens(self) -> None:
         self.transaction = transaction.atomic()
+        self.transaction._from_testcase = True  # as Django's own tests say it: what must be outermost may be within
         self.transaction.__enter__()
         self.now = datetime.now(UTC).replace(microsecond=0) - 900 * DAY
         self.people = {name: Person(CustomerFactory(display_name=name)) for name in ("Alice", "Bob")}
