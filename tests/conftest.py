@@ -1,5 +1,6 @@
 """What all tests share: the cast, a client that speaks as Telegram, and the local Telegram itself."""
 
+import math
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import sync_playwright
 
+from config import patience
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
@@ -27,6 +29,13 @@ QUIET = (
 
 # Passwords of staff are hashed for a third of a second each, by intention; nobody guesses at those of the tests.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def time_goes_on():
+    """A worker that was stopped in this process limited what is left of its time; the next test has its own."""
+    yield
+    patience._last_end = math.inf
 
 
 class TelegramPosts:
