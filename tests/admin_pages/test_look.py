@@ -18,6 +18,7 @@ from payments.models import (
     EventStatus,
     Hold,
     HoldReason,
+    InvariantCheck,
     Notice,
     NoticeKind,
     PaymentEvent,
@@ -83,14 +84,14 @@ class TestEveryPage:
 
         assert strangers == []
 
-    def test_offers_nothing_that_is_done_to_many_rows_at_once_but_refunds(self, rf, dana):
+    def test_offers_nothing_that_is_done_to_many_rows_at_once_but_refunds_and_replays(self, rf, dana):
         offered = {
             model: list(actions)
             for model, page in admin.site._registry.items()
             if (actions := page.get_actions(request_of(rf, dana)))
         }
 
-        assert offered == {PaymentEvent: ["refund_selected"]}
+        assert offered == {PaymentEvent: ["refund_selected"], IncomingUpdate: ["replay_selected"]}
 
 
 class TestTheFirstPage:
@@ -101,7 +102,9 @@ class TestTheFirstPage:
             "Disagreements with Telegram": "0",
             "Compared with Telegram": "never",
             "Updates given up": "0",
+            "Updates not understood": "0",
             "Oldest unsent message": "none",
+            "Contradictions in the books": "0",
         }
 
     def test_says_what_waits_and_leads_to_it(self, dana, alice, gold):
@@ -124,6 +127,8 @@ class TestTheFirstPage:
         )  # fmt: skip
         dead = update(1, UpdateStatus.DEAD)
         update(2, UpdateStatus.DONE)
+        odd = update(3, UpdateStatus.QUARANTINED)
+        wrong = InvariantCheck.objects.create(check_name="tallies", differences=2, checked_at=database_now())
         owed = Notice.objects.create(
             event=held[0], kind=NoticeKind.PAYMENT_HELD, created_at=database_now() - timedelta(hours=3)
         )
@@ -131,9 +136,9 @@ class TestTheFirstPage:
 
         shown = dana.get(FIRST_PAGE).context["figures"]
 
-        assert [figure.value for figure in shown] == ["2", "1", "1", "2 h ago", "1", "3 h"]
+        assert [figure.value for figure in shown] == ["2", "1", "1", "2 h ago", "1", "1", "3 h", "2"]
         rows = [set(dana.get(figure.address).context["cl"].result_list) for figure in shown]
-        assert rows == [set(holds[1:]), {proposed}, {differing}, {run}, {dead}, {owed}]
+        assert rows == [set(holds[1:]), {proposed}, {differing}, {run}, {dead}, {odd}, {owed}, {wrong}]
 
     def test_counts_no_table_whole(self, dana):
         with CaptureQueriesContext(connection) as queries:
