@@ -12,7 +12,7 @@ ARGS ?=
 CHAOS_ARGS ?=
 DRILL_ARGS ?=
 
-.PHONY: help install run test cover outages lint messages mutants bench chaos drill forget lock
+.PHONY: help install run test cover thorough outages lint messages mutants bench chaos drill forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -50,6 +50,9 @@ test: install ## run every test, three at a time: many wait (ARGS=… goes to py
 
 cover: COVER := --cov --cov-report=term
 cover: test ## the same, and say what they cover
+
+thorough: export THOROUGH = 1
+thorough: test ## the same with more random steps, more payments at once and more orders
 
 outages: install ## the tests that take the database, the Bot API or Redis away and hold what we promise in seconds
 	@$(BIN)/python -m pytest -m alone $(ARGS)

@@ -22,7 +22,7 @@ from tests.faults.interleaving import stage
 # With everything else that opens a hundred connections: the server has two hundred.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("crowd")]
 
-PAYMENTS, AT_ONCE = (500 if os.environ.get("REQUIRE_ALL") else 100), 100
+PAYMENTS, AT_ONCE = (500 if os.environ.get("THOROUGH") else 150), 100
 EACH_REFUNDED = 5  # that is, every fifth
 MONTH = timedelta(days=30)
 # A hundred threads of one process: whoever has the lock may not get to run within the limits of a web process.

@@ -34,7 +34,7 @@ from tests.books import faults_in_the_books
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
 
-RUNS, STEPS = (200, 50) if os.environ.get("REQUIRE_ALL") else (50, 50)
+RUNS, STEPS = (200 if os.environ.get("THOROUGH") else 80), 50
 PARTS = 5  # for several workers
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOTHING_BESIDE = Beside("SELECT FROM effect", {})
