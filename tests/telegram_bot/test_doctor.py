@@ -341,7 +341,8 @@ class TestTheWatchOfTheWebhook:
         assert alarm["log_level"] == "error"
         assert alarm["troubles"][0].startswith("the last delivery failed at ")
         settings.DEBUG = True
-        assert figures(client)["starledger_webhook_last_error_timestamp_seconds"] == failed_at.timestamp()
+        # Telegram tries again and again meanwhile.
+        assert figures(client)["starledger_webhook_last_error_timestamp_seconds"] >= failed_at.timestamp()
 
     def test_raises_an_alarm_while_more_than_fifty_updates_wait(self, local_telegram, logged, monkeypatch):
         gateway.delete_webhook()
