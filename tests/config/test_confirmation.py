@@ -5,6 +5,7 @@ from django.conf import settings as house
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.views.debug import SafeExceptionReporterFilter
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from config.confirmation import LASTS, SIGNED_IN_AT
@@ -64,6 +65,14 @@ class TestARefundLongAfterTheSignIn:
 
         assert asks(answer)
         assert not Refund.objects.exists()
+
+    def test_tells_neither_password_nor_code_in_a_report_of_an_error(self, staff, dana, page):
+        request = staff.post(page, confirmation(dana)).wsgi_request
+
+        told = SafeExceptionReporterFilter().get_post_parameters(request)
+
+        assert told["reason"] == ASKED["reason"]
+        assert {told["password"], told["otp_token"]} == {SafeExceptionReporterFilter.cleansed_substitute}
 
     def test_leads_back_to_the_page_with_what_was_entered(self, staff, dana, page):
         assert 'name="reason" value="Bought by &lt;mistake&gt;."' in staff.post(page, ASKED).content.decode()

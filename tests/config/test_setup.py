@@ -103,6 +103,7 @@ class TestMake:
             "install",
             "run",
             "test",
+            "thorough",
             "lint",
             "outages",
             "mutants",
