@@ -25,8 +25,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("
 PAYMENTS, AT_ONCE = (500 if os.environ.get("THOROUGH") else 150), 100
 EACH_REFUNDED = 5  # that is, every fifth
 MONTH = timedelta(days=30)
-# A hundred threads of one process: whoever has the lock may not get to run within the limits of a web process.
-PATIENT = "-c lock_timeout=60s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
 
 
 # The server adds up what a connection has met when that ends.
@@ -76,7 +74,7 @@ def received_at_once(bodies: Sequence[bytes], at_once: int) -> None:
         finally:
             connection.close()
 
-    with a_connection_for_everybody(PATIENT), ThreadPoolExecutor(at_once) as crowd:
+    with a_connection_for_everybody(), ThreadPoolExecutor(at_once) as crowd:
         list(crowd.map(bring, [bodies[number::at_once] for number in range(at_once)]))
 
 

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 from django_otp.oath import totp
+from playwright.sync_api import expect
 
 from tests.flows.test_purchase import active_mine, asks_to_buy
 
@@ -96,10 +97,9 @@ class TestStaff:
         page.fill("#searchbar", charge.id)
         page.press("#searchbar", "Enter")
         page.wait_for_url("**q=*")
-        assert page.locator("#result_list a:visible").count() >= 1
         page.click("#result_list th a >> visible=true")
 
-        told = page.locator("#story .timeline li").all_inner_texts()
+        told = story_on(page)
 
         assert [any(words in entry for entry in told) for words in STORY] == [True] * len(STORY), told
         assert overflowing(page) == 0
@@ -133,7 +133,7 @@ class TestStaff:
         stars.locator(".columns a").last.hover()
         assert "gross" in stars.locator(".columns a").last.locator("title").text_content()
         stars.locator("summary").click()
-        assert stars.locator("details tbody tr").count() == 7
+        expect(stars.locator("details tbody tr")).to_have_count(7)
         assert overflowing(page) == 0
         number = stars.locator('.tile:has(> span:text-is("Payments")) .value')
         payments = int(number.inner_text().replace(",", ""))
@@ -217,7 +217,7 @@ class TestStaff:
         assert "given back" in page.inner_text("#refund h2")
         assert overflowing(page) == 0
         page.click(f"#refund >> text={charge.id}")
-        told = page.locator("#story .timeline li").all_inner_texts()
+        told = story_on(page)
         assert [any(words in entry for entry in told) for words in REFUNDED] == [True] * len(REFUNDED), told
         assert [each.refunded_at is None for each in alice.charges()] == [False]
 
@@ -245,6 +245,12 @@ class TestReconciliation:
 
         assert "Everything is accounted for" in page.inner_text("#run h2")
         assert overflowing(page) == 0
+
+
+def story_on(page) -> list[str]:
+    """The entries of the page of a payment, to which a link was followed."""
+    page.wait_for_url("**/paymentevent/*/change/**")
+    return page.locator("#story .timeline li").all_inner_texts()
 
 
 def overflowing(page) -> int:

@@ -223,8 +223,12 @@ class TestRevenue:
         assert is_right()
 
     def test_reads_the_recent_through_the_indexes_and_not_history(self, alice, gold):
+        for hour in range(100):
+            at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
+            held(paid(alice, gold, at, status="held"), Resolution.GRANTED, at)
         fold_revenue()
         with connection.cursor() as cursor:
+            cursor.execute("ANALYZE payments_paymentevent, payments_hold")
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute(f"EXPLAIN {REVENUE.format(columns='currency')}", EVER)
             plan = "\n".join(line for (line,) in cursor.fetchall())
