@@ -48,7 +48,7 @@ def page(request, browser, house, session):
         viewport=request.param, timezone_id="Asia/Tokyo", locale="en-GB", storage_state=session
     )
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     problems = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
