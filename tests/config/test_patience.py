@@ -100,10 +100,9 @@ class TestTime:
 
 class TestSilence:
     @pytest.fixture
-    def silence(self, monkeypatch):
+    def silence(self) -> Silence:
         """Of a process that has heard nothing yet."""
-        monkeypatch.setattr(patience, "silence", Silence())
-        return patience.silence
+        return Silence()
 
     def test_reigns_when_nobody_was_answered_while_one_waited(self, silence):
         silence.waited(2)
@@ -132,7 +131,8 @@ class TestSilence:
 
         assert [silence.may_try() for _ in range(3)] == [True, False, False]
 
-    def test_is_noticed_by_whoever_waits_in_vain(self, silence, patient, db, monkeypatch):
+    def test_is_noticed_by_whoever_waits_in_vain(self, patient, db, monkeypatch):
+        monkeypatch.setattr(silence, "reigns", False)  # and is so again after this test
         monkeypatch.setattr(patience, "ANSWER", 0.2)
         monkeypatch.setattr(patience, "NOTICEABLE", 0.1)
 
@@ -141,8 +141,8 @@ class TestSilence:
 
         assert silence.reigns
 
-    def test_is_broken_by_any_answer(self, silence, patient, db):
-        silence.reigns = True
+    def test_is_broken_by_any_answer(self, patient, db, monkeypatch):
+        monkeypatch.setattr(silence, "reigns", True)
 
         patient.execute("SELECT 1")
 
