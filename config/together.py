@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
+
+from config.patience import remaining
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class NotDone(Exception):
-    """The thread that acted for several failed, for the reason in `__cause__`. Whether anything was done is unknown."""
+    """The thread that acted for several failed, for the reason in `__cause__`, or takes longer than we may wait.
+
+    Whether anything was done is unknown.
+    """
 
 
 class Together(Generic[Item, Result]):
     """Calls a function of many items with the items of several threads, as a database commits in groups.
 
     Who comes alone is served at once. Those who come while another is at work wait; then the first of them acts for
-    all. So the busier it is, the more is done in one go, and nobody waits for company.
+    all. So the busier it is, the more is done in one go, and nobody waits for company, nor longer than he may.
 
     :param do: one result for each item, in their order
     :param patience: seconds to wait, before going alone beside whoever is at work
@@ -38,7 +44,8 @@ class Together(Generic[Item, Result]):
     def __call__(self, item: Item) -> Result:
         """The result for this item.
 
-        :raises NotDone: another thread acted for this one and failed; whoever fails himself gets his own error
+        :raises NotDone: another thread acted for this one and failed, or this one's time ended before; whoever fails
+            himself gets his own error
         """
         share: _Share[Item, Result] = _Share(item)
         with self._lock:
@@ -48,7 +55,8 @@ class Together(Generic[Item, Result]):
         if not acts and not share.woken(self._patience):
             if self._withdrawn(share):
                 return self._do([item])[0]
-            share.woken()
+            if not share.woken(math.inf):  # somebody acts for it, whose time may end later
+                raise NotDone
         if acts or share.acts:
             self._act_for_all(share)
         return share.outcome()
@@ -97,9 +105,9 @@ class _Share(Generic[Item, Result]):
         self._asleep = threading.Lock()
         self._asleep.acquire()
 
-    def woken(self, within: float = -1) -> bool:
-        """Whether it is time to go on: waits for that, for some seconds or without a limit."""
-        return self._asleep.acquire(timeout=within)
+    def woken(self, within: float) -> bool:
+        """Whether it is time to go on: waits for that so many seconds, or as long as this thread may wait at all."""
+        return self._asleep.acquire(timeout=min(max(0.0, remaining()), within, threading.TIMEOUT_MAX))
 
     def wake(self) -> None:
         self._asleep.release()

@@ -1,8 +1,9 @@
-"""Requests work a few at a time, however many are at hand."""
+"""Requests work a few at a time, however many are at hand, and in the order in which they came."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,43 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LONGEST_WAIT = 1.0  # seconds
+
+
+class Turns:
+    """A semaphore that is fair: a turn given back goes to whoever has waited longest, and nobody overtakes him.
+
+    That of the standard library leaves it to whoever comes first, mostly the very thread that gave it back; of forty
+    threads some then wait for a whole second.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[threading.Lock] = deque()  # each held until its turn has come
+        self._lock = threading.Lock()  # of the two above
+
+    def take(self, *, timeout: float) -> bool:
+        """Wait for a turn, so many seconds at most; whether it came. It has to be given back."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            called = threading.Lock()
+            called.acquire()
+            self._waiting.append(called)
+        if called.acquire(timeout=timeout):
+            return True
+        with self._lock:
+            if called in self._waiting:
+                self._waiting.remove(called)
+                return False
+        return True  # it came between the two
+
+    def give_back(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
 
 
 class InTurn:
@@ -24,12 +62,12 @@ class InTurn:
 
     def __init__(self, application: WSGIApplication) -> None:
         self.application = application
-        self._turns = threading.Semaphore(settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"])
+        self._turns = Turns(settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"])
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        has_turn = self._turns.acquire(timeout=LONGEST_WAIT)
+        has_turn = self._turns.take(timeout=LONGEST_WAIT)
         try:
             return self.application(environ, start_response)
         finally:
             if has_turn:
-                self._turns.release()
+                self._turns.give_back()

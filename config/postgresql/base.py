@@ -9,9 +9,12 @@ from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
 from config.patience import CHECKOUT, NoAnswer, remaining, silence
+from config.postgresql.schema import DatabaseSchemaEditor
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    SchemaEditorClass = DatabaseSchemaEditor
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection[Any]:
         """
         :raises NoAnswer: the database is silent and it is not our turn to try, or there is no time left to wait

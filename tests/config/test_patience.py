@@ -14,7 +14,18 @@ from psycopg.conninfo import make_conninfo
 
 from config import patience
 from config.database import long_statements
-from config.patience import NoAnswer, PatientAsyncConnection, PatientConnection, end_within, remaining, within
+from config.patience import (
+    REQUEST,
+    NoAnswer,
+    PatientAsyncConnection,
+    PatientConnection,
+    RequestsWithin,
+    Silence,
+    end_within,
+    remaining,
+    silence,
+    within,
+)
 from tests.postgres_urls import test_database_url
 
 TOO_LONG = "SELECT pg_sleep(2)"  # and then the server lets go of the database
@@ -78,6 +89,65 @@ class TestTime:
 
         assert remaining() <= 1
 
+    def test_of_a_request_is_less_than_telegram_waits(self):
+        left = []
+
+        RequestsWithin(lambda *_: left.append(remaining()) or [])({}, lambda *_: None)
+
+        assert 0 < left[0] <= REQUEST
+        assert remaining() == math.inf
+
+
+class TestSilence:
+    @pytest.fixture
+    def silence(self) -> Silence:
+        """Of a process that has heard nothing yet."""
+        return Silence()
+
+    def test_reigns_when_nobody_was_answered_while_one_waited(self, silence):
+        silence.waited(2)
+
+        assert silence.reigns
+
+    def test_does_not_reign_when_somebody_was_answered_meanwhile(self, silence):
+        silence.heard()
+        silence.waited(1_000)
+
+        assert not silence.reigns
+
+    def test_does_not_reign_because_of_one_who_had_no_time(self, silence):
+        silence.waited(patience.NOTICEABLE / 2)
+
+        assert not silence.reigns
+
+    def test_ends_with_the_first_answer(self, silence):
+        silence.waited(2)
+        silence.heard()
+
+        assert not silence.reigns
+
+    def test_lets_one_try_and_then_nobody_for_a_while(self, silence, monkeypatch):
+        monkeypatch.setattr(patience, "ONE_TRY_EACH", 1_000)
+
+        assert [silence.may_try() for _ in range(3)] == [True, False, False]
+
+    def test_is_noticed_by_whoever_waits_in_vain(self, patient, db, monkeypatch):
+        monkeypatch.setattr(silence, "reigns", False)  # and is so again after this test
+        monkeypatch.setattr(patience, "ANSWER", 0.2)
+        monkeypatch.setattr(patience, "NOTICEABLE", 0.1)
+
+        with pytest.raises(NoAnswer):
+            patient.execute(TOO_LONG)
+
+        assert silence.reigns
+
+    def test_is_broken_by_any_answer(self, patient, db, monkeypatch):
+        monkeypatch.setattr(silence, "reigns", True)
+
+        patient.execute("SELECT 1")
+
+        assert not silence.reigns
+
 
 @pytest.mark.django_db(transaction=True)
 class TestDjangosConnection:
@@ -94,6 +164,37 @@ class TestDjangosConnection:
         with pytest.raises(OperationalError), connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(0.5)")
         connections.close_all()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestASilentDatabase:
+    @pytest.fixture(autouse=True)
+    def reigning(self, monkeypatch):
+        connection.close()
+        monkeypatch.setattr(silence, "reigns", True)
+        monkeypatch.setattr(silence, "_next_try_at", math.inf)
+
+    def test_is_asked_by_nobody_whose_turn_it_is_not(self):
+        with pytest.raises(OperationalError, match="does not answer at the moment"):
+            connection.ensure_connection()
+
+    def test_is_tried_with_a_new_connection_and_heard_again(self, monkeypatch):
+        monkeypatch.setattr(silence, "_next_try_at", 0.0)
+        known = set(connection.pool._pool)
+        assert known
+
+        connection.ensure_connection()
+
+        assert connection.connection not in known
+        assert not silence.reigns
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_for_a_connection_without_time_for_it():
+    connection.close()
+
+    with within(patience.CHECKOUT - 0.1), pytest.raises(OperationalError, match="No time is left"):
+        connection.ensure_connection()
 
 
 def test_an_error_of_patience_is_one_of_the_database():

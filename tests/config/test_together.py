@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from config.patience import within
 from config.together import NotDone, Together
 
 SOON = 5  # seconds; whatever should happen has happened long before
@@ -117,6 +118,29 @@ def test_who_has_waited_long_enough_goes_alone(counter, threads):
 
     assert (first.result(SOON), impatient.result(SOON)) == (0, 2)
     assert counter.batches == [[0], [1]]
+
+
+class TakesAlong(Together):
+    """Whoever is at work has taken along all who wait, and does not come back: the database is frozen."""
+
+    def _withdrawn(self, share):
+        return False
+
+
+def test_who_was_taken_along_waits_no_longer_than_he_may(counter, threads):
+    together = TakesAlong(counter, patience=0.01)
+    together._busy = True
+
+    def hurry():
+        with within(0.1):
+            return together(1)
+
+    try:
+        with pytest.raises(NotDone):
+            threads.submit(hurry).result(SOON)
+    finally:
+        for share in together._waiting:
+            share.wake()
 
 
 def test_in_a_crowd_nothing_is_left_out_or_done_twice(threads):
