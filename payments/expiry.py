@@ -8,8 +8,17 @@ from django.db import connection
 
 from config.database import long_statements, retried
 from payments.models import ExpiryUpTo
-from payments.models.up_to import CATCHING_UP
+from payments.models.up_to import BEGINNING, CATCHING_UP
 
+BATCH = 5_000  # a payment of one that lapses just now waits no longer for its row than a batch takes
+
+# Up to when it is a batch, and all that lapse at the moment of its last; up to now, where there are no more.
+NEXT = """
+    SELECT coalesce(
+        (SELECT expires_at FROM payments_invoice WHERE expires_at > %(after)s AND expires_at <= %(until)s
+         ORDER BY expires_at OFFSET %(batch)s - 1 LIMIT 1),
+        %(until)s)
+"""
 # Marks what lapsed since the last time and counts it in one statement, so that each is counted exactly once.
 EXPIRE = """
     WITH expired AS (
@@ -25,18 +34,29 @@ EXPIRE = """
 """
 
 
-@retried
-@long_statements(up_to=CATCHING_UP)
 def expire_invoices(*, now: datetime) -> int:
     """Mark the invoices that lapsed unpaid since the last time, and return how many there were.
 
     The moment of the last time is kept rather than an index of the open ones: a payment would have to move its
     invoice in every index of the table, only because one of them knows of the status.
     """
+    expired, moment = 0, BEGINNING
+    while moment < now:
+        more, moment = _expire_batch(now)
+        expired += more
+    return expired
+
+
+@retried
+@long_statements(up_to=CATCHING_UP)
+def _expire_batch(now: datetime) -> tuple[int, datetime]:
+    """How many were marked, and the moment up to which all are."""
     up_to = ExpiryUpTo.locked()
     with connection.cursor() as cursor:
-        cursor.execute(EXPIRE, {"after": up_to.moment, "until": max(now, up_to.moment)})
+        span = {"after": up_to.moment, "until": max(now, up_to.moment), "batch": BATCH}
+        cursor.execute(NEXT, span)
+        (up_to.moment,) = cursor.fetchone()
+        cursor.execute(EXPIRE, span | {"until": up_to.moment})
         expired = int(cursor.fetchone()[0])
-    up_to.moment = max(now, up_to.moment)
     up_to.save()
-    return expired
+    return expired, up_to.moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -136,10 +137,12 @@ def _draft(
         raise CustomerBlocked
     if customer.telegram_user_id is None:
         raise ChatUnavailable  # nor could anybody pay a link: the checkout knows the payer by his Telegram account
-    plan = Plan.objects.on_sale().filter(code=plan_code).first()
-    if plan is None:
+    # In one statement: the catalogue may change between two, and the terms of one must not have the price of another.
+    prices = list(Price.objects.filter(plan__in=Plan.objects.on_sale().filter(code=plan_code)).select_related("plan"))
+    if not prices:
         raise UnknownPlan
-    price = choose_price(plan, currency=currency, payment_method=payment_method)
+    price = choose_price(prices, currency=currency, payment_method=payment_method)
+    plan = price.plan
     now = database_now()
     if plan.when_active == WhenActive.REJECT:
         active = Entitlement.objects.active_at(now).filter(customer=customer, code=plan.entitlement).first()
@@ -160,12 +163,12 @@ def _draft(
     )
 
 
-def choose_price(plan: Plan, *, currency: str | None, payment_method: PaymentMethod | None) -> Price:
-    """The price asked for; by default Stars, else the house's currency, else the plan's first price.
+def choose_price(prices: Iterable[Price], *, currency: str | None, payment_method: PaymentMethod | None) -> Price:
+    """The price of a plan asked for; by default Stars, else the house's currency, else the plan's first price.
 
     :raises CurrencyNotOffered:
     """
-    offered = offered_prices(plan)
+    offered = _deliverable(prices)
     if payment_method is not None:
         offered = [price for price in offered if price.payment_method == payment_method]
     for wanted in [currency] if currency is not None else [STARS, settings.TELEGRAM_PAYMENT_CURRENCY, None]:
@@ -177,10 +180,14 @@ def choose_price(plan: Plan, *, currency: str | None, payment_method: PaymentMet
 
 def offered_prices(plan: Plan) -> list[Price]:
     """The prices at which the plan can be bought here and now, in the catalogue's order."""
-    deliverable = {PaymentMethod.TELEGRAM_STARS}
+    return _deliverable(plan.prices.all())
+
+
+def _deliverable(prices: Iterable[Price]) -> list[Price]:
+    methods = {PaymentMethod.TELEGRAM_STARS}
     if settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN:
-        deliverable.add(PaymentMethod.TELEGRAM_PROVIDER)
-    return [price for price in plan.prices.all() if price.payment_method in deliverable]
+        methods.add(PaymentMethod.TELEGRAM_PROVIDER)
+    return [price for price in prices if price.payment_method in methods]
 
 
 @transaction.atomic

@@ -121,16 +121,20 @@ def ask_for_run(*, staff: User, reason: str, full: bool = False) -> None:
     task.defer(asked_by=audit.name_of(staff), full=full)
 
 
+def compared_at() -> datetime | None:
+    """As of when the ledger was last compared with Telegram, or first began to be; None when nobody ever has."""
+    runs = ReconciliationRun.objects.order_by("-pk")
+    last = runs.to_the_end().values_list("true_at", flat=True).first()
+    return last or runs.values_list("started_at", flat=True).last()
+
+
 def cursor_age() -> float | None:
     """For how many seconds nothing has been compared with Telegram (I11: at most an hour); infinite when nobody has
     ever begun to, None when there is no bot to have a list.
     """
     if not settings.TELEGRAM_BOT_TOKEN:
         return None
-    runs = ReconciliationRun.objects.order_by("-pk")
-    since = runs.to_the_end().values_list("true_at", flat=True).first()
-    if since is None:
-        since = runs.values_list("started_at", flat=True).last()
+    since = compared_at()
     return math.inf if since is None else (database_now() - since).total_seconds()
 
 
@@ -141,25 +145,12 @@ class ComparedLately:
     by_customer = False
 
     def differences(self, progress: object, **_: object) -> Iterator[str]:
-        age = cursor_age()
-        if age is not None and BEHIND.total_seconds() < age < math.inf:
-            yield f"The ledger was last compared with Telegram's list {age:.0f} s ago."
+        since = compared_at() if settings.TELEGRAM_BOT_TOKEN else None
+        if since is not None and database_now() - since > BEHIND:
+            yield f"The ledger was last compared with Telegram's list at {since:%Y-%m-%d %H:%M} UTC."
 
 
 CHECKS = (ComparedLately(),)
-
-
-def warn_when_behind() -> None:
-    """Log an error when I11 does not hold."""
-    age = cursor_age()
-    if age is not None and age > BEHIND.total_seconds():
-        last = ReconciliationRun.objects.order_by("-pk").first()
-        logger.error(
-            "reconciliation is behind",
-            seconds=round(age) if math.isfinite(age) else None,
-            last_outcome=last.outcome if last else "never begun",
-            last_error=last.error if last else "",
-        )
 
 
 @retried

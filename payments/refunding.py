@@ -30,9 +30,10 @@ logger = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=60)  # longer than any call may take: after it, whoever held it is dead
 APART = timedelta(seconds=60)
-# When to look at what is not confirmed: after the call, then after each search in vain.
+FIRST_LOOK = timedelta(seconds=15)  # after each call
+# When to look again, by the searches in vain since the first call: what Telegram keeps failing at is sent more rarely.
 PAUSES = (
-    timedelta(seconds=15),
+    FIRST_LOOK,
     timedelta(minutes=1),
     timedelta(minutes=5),
     timedelta(minutes=15),
@@ -248,18 +249,17 @@ def _send(refund: Refund) -> None:
         telegram.refund(refund.payment)
     except channel.AlreadyRefunded:
         detail = "Telegram says that it was given back already. Its list is being read."
-        _leave(refund, pause=_pause(refund), status=RefundStatus.VERIFY, detail=detail)
+        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, detail=detail)
     except channel.Refused as error:
         detail = f"Telegram refused it: {error.description}. Its list is being read."
-        _leave(
-            refund, pause=_pause(refund), status=RefundStatus.VERIFY, refusal=error.description or "no", detail=detail
-        )
+        refusal = error.description or "no"
+        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, refusal=refusal, detail=detail)
     except channel.Unavailable as error:
         pause = max(_asked_pause(error), min(timedelta(seconds=2 ** min(refund.attempts, 12)), LONGEST_WAIT_TO_SEND))
         _leave(refund, pause=pause, status=RefundStatus.REQUESTED, detail=f"Not sent: Telegram is {error}.")
     except channel.Unclear as error:
         detail = f"Sent, not confirmed yet: {error}."
-        _leave(refund, pause=_pause(refund), status=RefundStatus.VERIFY, detail=detail)
+        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, detail=detail)
     else:
         origin = Origin.STAFF if refund.requested_by.startswith("staff:") else Origin.API
         _record(refund, occurred_at=database_now(), origin=origin, raw=DONE)

@@ -98,13 +98,6 @@ def _reconcile(*, asked_by: str, full: bool) -> None:
         log.warning("not reconciled", why=str(error))  # the next does it
 
 
-@app.periodic(cron="*/10 * * * *")
-@app.task(queue="upkeep", queueing_lock="watch_reconciliation")
-def watch_reconciliation(timestamp: int) -> None:
-    """Call for help when the ledger has not been compared for long."""
-    reconciling.warn_when_behind()
-
-
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue="upkeep", lock="look_after_the_books", queueing_lock="look_after_the_books")
 def look_after_the_books(timestamp: int) -> None:

@@ -31,7 +31,10 @@ logger = structlog.get_logger(__name__)
 
 
 def look_after_the_books() -> int:
-    """Have every check look as far as its time goes. Returns how many contradictions are known."""
+    """Have every check look as far as its time goes, and say what has changed. Returns how many contradictions are
+    known.
+    """
+    told = dict(InvariantCheck.objects.alarming().values_list("check_name", "differences"))
     for check in invariants.checks():
         kept, _ = InvariantCheck.objects.get_or_create(check_name=check.what)
         now = database_now()
@@ -47,9 +50,12 @@ def look_after_the_books() -> int:
     known = 0
     for kept in InvariantCheck.objects.alarming():
         known += kept.differences
-        logger.error(
-            "the books contradict themselves", check=kept.check_name, count=kept.differences, found=kept.detail
-        )
+        if told.pop(kept.check_name, 0) != kept.differences:
+            logger.error(
+                "the books contradict themselves", check=kept.check_name, count=kept.differences, found=kept.detail
+            )
+    for check_name in told:
+        logger.info("the books agree again", check=check_name)
     return known
 
 

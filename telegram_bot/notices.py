@@ -127,7 +127,8 @@ def _take() -> list[Notice]:
         taken = [pk for (pk,) in cursor.fetchall()]
     if not taken:
         return []
-    return list(Notice.objects.filter(pk__in=taken).select_related("event__customer", "event__plan").order_by("pk"))
+    told_of = ("event__customer", "event__plan", "event__hold", "event__refund_of")
+    return list(Notice.objects.filter(pk__in=taken).select_related(*told_of).order_by("pk"))
 
 
 def _settle(notice: Notice, error: BaseException | None) -> None:

@@ -4,6 +4,7 @@ First come the orders in which one is interrupted by the other once, then those 
 is time for (make thorough takes more); some with more are drawn by lot.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,9 +14,23 @@ from itertools import chain
 
 import pytest
 
+from config.database import database_now
 from entitlements.models import Customer, Entitlement
-from payments import ordinary
-from payments.models import EarlyRefund, Invoice, Origin, PaymentEvent, Refund, WhenActive
+from payments import ordinary, reconciling
+from payments.models import (
+    Direction,
+    Discrepancy,
+    EarlyRefund,
+    Invoice,
+    Notice,
+    Origin,
+    PaymentEvent,
+    ReconciliationRun,
+    Refund,
+    StarTransaction,
+    WhenActive,
+)
+from payments.reconciling import Reconciliation
 from payments.recording import record_payment, record_refund
 from payments.refunding import RefundingError, request_refund
 from telegram_bot.models import IncomingUpdate, UpdateStatus
@@ -55,6 +70,10 @@ class Meeting:
             wrong.append(f"access for {given} instead of {self.months} months")
         if (still_open := Refund.objects.open().filter(payment__customer=self.customer).count()) != self.refunds_open:
             wrong.append(f"{still_open} refunds are open")
+        if (told := Notice.objects.filter(event__customer=self.customer).count()) != self.ledger:
+            wrong.append(f"the buyer is told {told} things")
+        if Discrepancy.objects.exists():
+            wrong.append("Telegram's list is said to disagree")
         if EarlyRefund.objects.waiting().exists():
             wrong.append("a refund waits for its payment, which is there")
         if IncomingUpdate.objects.exclude(status=UpdateStatus.DONE).exists():
@@ -97,6 +116,27 @@ def report_of(invoice: Invoice) -> Operation:
     """Another program brings the payment, which goes the general way."""
     report = payment_of(invoice, charge_id=charge_of(invoice), occurred_at=PAID_AT)
     return lambda: record_payment(report)
+
+
+def comparison_with(invoice: Invoice, *directions: Direction) -> Operation:
+    """A reconciliation at the page of Telegram's list on which these rows of the charge stand: from looking for them in
+    the ledger to having noted that they were compared. What comes before only reads the list, into tables that nobody
+    else writes; what comes after compares the whole of them again.
+    """
+    ReconciliationRun.objects.update(lease_until=database_now())  # that of the order before has ended
+    StarTransaction.objects.bulk_create(
+        StarTransaction(
+            transaction_id=charge_of(invoice),
+            direction=direction,
+            amount=invoice.amount,
+            date=PAID_AT,
+            telegram_user_id=invoice.customer.telegram_user_id,
+            payload=invoice.payload,
+            raw=b"{}",
+        )
+        for direction in directions
+    )
+    return Reconciliation(reconciling._begin(asked_by="command", full=False), 0, lambda words: None).compare_list
 
 
 def one_update_twice() -> Meeting:
@@ -176,6 +216,23 @@ def a_refund_asked_for_and_one_that_was_made() -> Meeting:
     return Meeting(payment.customer, asked_for(payment), message, ledger=2, months=0)
 
 
+def a_payment_by_the_webhook_and_from_the_list() -> Meeting:
+    invoice = quoted()
+    return Meeting(invoice.customer, update_of(invoice), comparison_with(invoice, Direction.IN), ledger=1, months=1)
+
+
+def a_refund_by_its_message_and_from_the_list() -> Meeting:
+    invoice = paid(quoted()).invoice
+    message, comparison = update_of(invoice, updates.refund), comparison_with(invoice, Direction.IN, Direction.OUT)
+    return Meeting(invoice.customer, message, comparison, ledger=2, months=0)
+
+
+def a_refund_by_its_message_and_its_payment_from_the_list() -> Meeting:
+    invoice = quoted()
+    message, comparison = update_of(invoice, updates.refund), comparison_with(invoice, Direction.IN)
+    return Meeting(invoice.customer, message, comparison, ledger=2, months=0)
+
+
 MEETINGS = [
     one_update_twice,
     one_charge_in_two_updates,
@@ -189,6 +246,9 @@ MEETINGS = [
     a_refund_by_our_call_and_its_message,
     a_refund_asked_for_twice,
     a_refund_asked_for_and_one_that_was_made,
+    a_payment_by_the_webhook_and_from_the_list,
+    a_refund_by_its_message_and_from_the_list,
+    a_refund_by_its_message_and_its_payment_from_the_list,
 ]
 
 
@@ -224,6 +284,7 @@ def faults():
 def apart(monkeypatch):
     """As if each were received by a process of its own: payments of one process share a statement."""
     monkeypatch.setattr(ordinary, "_together", ordinary._together.__wrapped__)
+    monkeypatch.setattr(reconciling, "RENEWED_EVERY", math.inf)  # or an order played slowly had more statements
 
 
 @pytest.mark.parametrize("meet", MEETINGS)
@@ -231,7 +292,14 @@ def test_in_every_order_the_books_are_right(faults, meet):
     assert list(faults(meet)) == []
 
 
-@pytest.mark.parametrize("meet", [two_payments_the_general_way, a_payment_the_general_way_and_its_refund])
+@pytest.mark.parametrize(
+    "meet",
+    [
+        two_payments_the_general_way,
+        a_payment_the_general_way_and_its_refund,
+        a_refund_by_its_message_and_its_payment_from_the_list,
+    ],
+)
 def test_in_some_order_they_would_not_be_without_the_lock_of_the_customer(faults, meet, monkeypatch):
     """The twin: the customer is read, not locked."""
     monkeypatch.setattr(Customer.objects.all().__class__, "locked", lambda customers: customers)

@@ -55,9 +55,9 @@ MUTANTS = (
         (
             Edit(
                 REFUNDING,
-                "        _leave(refund, pause=_pause(refund), status=RefundStatus.VERIFY, detail=detail)\n"
+                "        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, detail=detail)\n"
                 "    except channel.Refused as error:\n",
-                "        _leave(refund, pause=_pause(refund), status=RefundStatus.VERIFY, refusal='no')\n"
+                "        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, refusal='no')\n"
                 "        _mark_refused(refund)\n"
                 "    except channel.Refused as error:\n",
             ),

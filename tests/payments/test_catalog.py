@@ -1,13 +1,16 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from config.env import BASE_DIR
 from payments import catalog
 from payments.catalog_file import CatalogRefused, read
+from payments.invoicing import Delivery, send_invoice
 from payments.models import Plan, Price
 from tests.factories import InvoiceFactory
 
@@ -258,3 +261,29 @@ class TestAFaultIsToldWithItsLine:
 
         assert fault.startswith(told)
         assert fault.endswith(".")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_catalogue_that_changes_while_an_invoice_is_written_gives_no_terms_at_the_price_of_others(telegram, alice):
+    load(GOLD)
+    changes = iter([GOLD.replace("30", "60").replace("500", "900")])
+
+    def change() -> None:
+        try:
+            for text in changes:
+                load(text)
+        finally:
+            connection.close()
+
+    def change_once_the_plan_was_read(execute, sql, *rest):
+        answer = execute(sql, *rest)
+        if "payments_plan" in sql:
+            with ThreadPoolExecutor(1) as owner:
+                owner.submit(change).result()
+        return answer
+
+    with connection.execute_wrapper(change_once_the_plan_was_read):
+        invoice = send_invoice(customer=alice, plan_code="gold_1m", delivery=Delivery.LINK)
+
+    assert (invoice.duration.days, invoice.amount) == (30, 500)
+    assert Plan.objects.get().duration_days == 60

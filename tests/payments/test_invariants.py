@@ -116,6 +116,7 @@ PLANTED = {
         " FROM payments_paymentevent WHERE refund_of_id IS NOT NULL"
     ),
     "what staff did": "DELETE FROM entitlements_auditentry",
+    "what staff took back": "DELETE FROM entitlements_auditentry WHERE what = 'took access back'",
     "early refunds": "UPDATE payments_earlyrefund SET event_id = 'stxKept'",
     "tallies": "UPDATE payments_tally SET count = count + 1 WHERE result = 'sent'",
     "revenue": "UPDATE payments_revenueday SET refunded = refunded + 1",
@@ -162,7 +163,7 @@ class TestRecheckLedger:
             "DELETE FROM entitlements_auditentry WHERE subject_type = 'payments.hold'",
             "DELETE FROM entitlements_auditentry WHERE subject_type = 'payments.discrepancy'",
             "DELETE FROM entitlements_auditentry WHERE what = 'gave access'",
-            "DELETE FROM entitlements_auditentry WHERE what = 'took access back'",
+            "UPDATE payments_paymentevent SET origin = 'staff' WHERE refund_of_id IS NOT NULL",
             "UPDATE entitlements_auditentry SET what = 'gave access'",
             "DELETE FROM entitlements_grant",
             "UPDATE entitlements_grant SET duration = duration + interval '1 day' WHERE source LIKE '%Kept'",

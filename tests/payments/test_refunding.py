@@ -349,6 +349,16 @@ class TestARefundWithoutAClearAnswer:
 
         assert pauses == [15, 60, 300, 900, 3600, 86400, 86400]
 
+    def test_is_looked_for_soon_after_each_call_and_sent_again_ever_more_rarely(self, telegram, payment):
+        telegram.faults.order("refundStarPayment", "500", times=4)
+        refund = ask(payment)
+
+        pauses = [waits(pursue(refund)) for _ in range(8)]
+
+        assert pauses == [15, 60, 15, 300, 15, 900, 15, 3600]
+        assert pursue(refund).status == RefundStatus.CONFIRMED
+        assert telegram.calls("refundStarPayment") == 5
+
     def test_is_left_alone_while_the_list_cannot_be_read(self, telegram, payment):
         telegram.faults.order("refundStarPayment", "500")
         refund = pursue(ask(payment))

@@ -2,9 +2,10 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from config.database import database_now
-from payments import tallies
+from payments import expiry, tallies
 from payments.expiry import EXPIRE, expire_invoices
 from payments.identifiers import uuid7
 from payments.models import (
@@ -190,6 +191,20 @@ class TestExpireInvoices:
         expire_invoices(now=database_now())
 
         assert expire_invoices(now=invoice.expires_at) == 1
+
+    def test_marks_many_a_batch_at_a_time_so_that_a_payment_waits_for_few(self, gold, monkeypatch):
+        monkeypatch.setattr(expiry, "BATCH", 2)
+        now = database_now()
+        for minutes in (5, 4, 3, 3, 3, 2, 1):
+            InvoiceFactory(plan=gold, expires_at=now - timedelta(minutes=minutes))
+
+        with CaptureQueriesContext(connection) as queries:
+            assert expire_invoices(now=now) == 7
+
+        batches = [query["sql"] for query in queries if "UPDATE payments_invoice" in query["sql"]]
+        assert len(batches) == 4  # two, the three of one moment, two, and what is left up to now
+        assert totals()["cancelled", "gold_1m", ""] == (7, 0)
+        assert expire_invoices(now=now) == 0
 
     def test_names_every_open_status(self):
         for status in OPEN:

@@ -1,12 +1,15 @@
 """The invariants looked after while the shop runs: what goes wrong is known soon, and known no longer when mended."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import OperationalError, connection
 
+from config.database import database_now
 from entitlements.models import Customer
 from payments import invariants, watching
 from payments.invariants import Check
-from payments.models import InvariantCheck
+from payments.models import InvariantCheck, ReconciliationRun, RunOutcome
 from payments.recording import record_payment
 from payments.watching import look_after_the_books
 from tests.config.reading import figures
@@ -44,6 +47,11 @@ def by_hand(*statements):
             hand.execute(statement)
 
 
+def said(logged) -> list[tuple[str, str]]:
+    """What was logged of the books, with the name of the check."""
+    return [(line["log_level"], line["check"]) for line in logged if line["event"].startswith("the books")]
+
+
 def entitlements() -> InvariantCheck:
     return InvariantCheck.objects.get(check_name="entitlements")
 
@@ -66,9 +74,23 @@ class TestLooking:
         assert figures(client)['starledger_invariant_differences{check="entitlements"}'] == 5
         assert figures(client)['starledger_invariant_checked_timestamp_seconds{check="entitlements"}'] > 0
         assert "the grants say" in entitlements().detail
-        assert [line["check"] for line in logged if line["event"] == "the books contradict themselves"] == [
-            "entitlements"
-        ]
+        assert said(logged) == [("error", "entitlements")]
+
+    def test_says_so_once_and_again_when_there_is_more_or_all_is_mended(self, paid, logged):
+        first = Customer.objects.order_by("pk").first()
+        by_hand(f"{BROKEN} WHERE customer_id = {first.pk}")
+        for _ in range(2):
+            look_after_the_books()
+        assert said(logged) == [("error", "entitlements")]
+
+        by_hand(f"{BROKEN} WHERE customer_id <> {first.pk}")
+        look_after_the_books()
+        assert said(logged) == [("error", "entitlements")] * 2
+
+        by_hand(MENDED)
+        for _ in range(2):
+            look_after_the_books()
+        assert said(logged)[2:] == [("info", "entitlements")]
 
     def test_forgets_it_when_it_is_mended(self, paid):
         by_hand(BROKEN)
@@ -82,6 +104,26 @@ class TestLooking:
         by_hand(BROKEN)
 
         assert [look_after_the_books(), look_after_the_books()] == [5, 5]
+
+
+def test_a_reconciliation_that_is_behind_is_said_once_until_it_was_made(logged):
+    now = database_now()
+    last = ReconciliationRun.objects.create(
+        asked_by="schedule",
+        started_at=now - timedelta(minutes=61),
+        lease_until=now,
+        finished_at=now,
+        outcome=RunOutcome.FAILED,
+    )
+    for _ in range(2):
+        look_after_the_books()
+        InvariantCheck.objects.update(seconds=0)  # so it is its turn again at once
+    assert said(logged) == [("error", "reconciliation")]
+
+    ReconciliationRun.objects.filter(pk=last.pk).update(started_at=now)
+    look_after_the_books()
+
+    assert said(logged)[1:] == [("info", "reconciliation")]
 
 
 @pytest.mark.usefixtures("slices_of_two")
@@ -176,3 +218,9 @@ def test_a_check_that_takes_too_long_stops_no_other(monkeypatch, logged):
 def test_a_query_is_ended_when_its_time_is_over():
     with pytest.raises(OperationalError), connection.cursor():
         list(Check("endless", "SELECT pg_sleep(60)", "{}").differences(lambda _: None, milliseconds=50))
+
+
+def test_a_look_takes_one_core_and_sorts_no_sums_on_the_disk():
+    settings = "SELECT current_setting('max_parallel_workers_per_gather'), current_setting('enable_sort')"
+
+    assert list(Check("settings", settings, "{} {}").differences(lambda _: None)) == ["0 off"]

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 
 from config.database import database_now
 from entitlements.models import Customer, UserIdOrigin
@@ -53,6 +54,25 @@ def told(person):
 
 def due_now():
     Notice.objects.owed().update(next_attempt_at=database_now())
+
+
+@pytest.mark.django_db
+def test_a_batch_is_read_at_once_and_only_the_access_of_each_when_it_is_told():
+    plan = PlanFactory()
+    held, kept, returned = InvoiceFactory.create_batch(3, plan=plan)
+    pays(held, total_amount=1, charge_id="stx1")
+    pays(kept, charge_id="stx2")
+    pays(returned, charge_id="stx3")
+    returns(returned, charge_id="stx3")
+    taken = notices._take()
+
+    asked = {}
+    for notice in taken:
+        with CaptureQueriesContext(connection) as queries:
+            compose(notice)
+        asked[notice.kind] = len(queries)
+
+    assert asked == {"payment_held": 0, "payment_confirmed": 1, "refunded": 1}
 
 
 class TestAConfirmation:
