@@ -15,6 +15,7 @@ from tests.ports import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 STARTS_WITHIN = 60  # seconds
+UPSTREAM = re.compile(r"(^ *server 127\.0\.0\.1:)8000(.*;)$", re.MULTILINE)
 
 
 def configured(
@@ -38,10 +39,11 @@ def configured(
         "        listen [::]:80;\n": "",
         "listen 443 ssl": f"listen 127.0.0.1:{port}{' ssl' if certificate else ''}",
         "listen 80": f"listen 127.0.0.1:{free_port()}",
-        "server 127.0.0.1:8000;": " ".join(f"server 127.0.0.1:{upstream};" for upstream in upstreams),
     }.items():
         assert theirs in text or (certificate is None and "letsencrypt" in theirs)
         text = text.replace(theirs, ours)
+    text, found = UPSTREAM.subn(lambda line: "\n".join(f"{line[1]}{upstream}{line[2]}" for upstream in upstreams), text)
+    assert found == 1
     path = directory / "nginx.conf"
     path.write_text(text)
     return path
