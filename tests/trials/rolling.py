@@ -28,7 +28,7 @@ GATEWAY = ("502", "504")
 @dataclass(frozen=True)
 class Rolling:
     """Two web servers behind the proxy and two workers. A restart stops each of them in turn, waits until it has ended,
-    and starts it anew; payments go on all the time, and none begins that would leave the restarts behind."""
+    and starts it anew. Each has its share of the payments, which begin with its stop."""
 
     name: ClassVar[str] = "T40"
     about: ClassVar[str] = "rolling restarts under load"
@@ -43,23 +43,23 @@ class Rolling:
         stage, front = Stage(database, logs), free_port()
         deals, rate = plain_deals(self.payments, seed=40), Rate(self.rate)
         stops: list[Stop] = []
-        restarted = 0
+        share = self.payments / (self.restarts * (self.webs + self.workers))
 
         def before(house: House) -> AbstractContextManager[None]:
             return proxy(configured(logs, port=front, upstreams=list(house.ports.values()), certificate=None), front)
 
         async def may_begin(deal: Deal) -> None:
-            await until(lambda: deal.number * self.restarts < (restarted + 1) * self.payments)
+            await until(lambda: deal.number < (len(stops) + 1) * share)
             await rate.may_begin(deal)
 
         async def restart_all() -> None:
-            nonlocal restarted
             for number in range(self.restarts):
-                await until(lambda due=number: stage.shop.paid * self.restarts >= due * self.payments)
-                stage.say(f"restart {number + 1} of {self.restarts}")
-                for names in (stage.house.ports, stage.house.workers):
-                    stops.extend(await self._restart(stage.house, list(names)))
-                restarted += 1
+                for name in stage.house.names:
+                    stage.say(f"restart {number + 1} of {self.restarts}, {name}")
+                    await until(lambda: stage.shop.paid >= int(len(stops) * share))
+                    stop = await stage.house.stop(name)
+                    await stage.house.start(name)
+                    stops.append(stop)
 
         async with stage.open(
             deals, workers=self.workers, webs=self.webs, front=front, before=before, may_begin=may_begin
@@ -71,13 +71,6 @@ class Rolling:
             await stage.delivered(within=TOLD_WITHIN)
             await stage.told(within=TOLD_WITHIN)
             return stage.findings(self._figures(stage, stops))
-
-    async def _restart(self, house: House, names: Sequence[str]) -> list[Stop]:
-        stops = []
-        for name in names:
-            stops.append(await house.stop(name))
-            await house.start(name)
-        return stops
 
     def _figures(self, stage: Stage, stops: Sequence[Stop]) -> list[Figure]:
         answers = stage.watch.answers
