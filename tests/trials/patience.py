@@ -33,23 +33,27 @@ ALWAYS = 10**9
 LOOK_EVERY = 0.05
 # Before a silence is over Telegram says no more of it: else whoever asks as it ends is told of a second too many.
 MOMENT = 0.5
+# For the news that patience is asked for to reach all who are at work: what they had begun by then is no disobedience.
+UNDER_WAY = 2.0
 RECONCILED_EVERY = 2.0
 DELAY = 3.0  # seconds after a payment, at most, in which it is asked back
 
 
 class Obedience(Stopwatch):
     """Notes each call that comes before the pause is over that was asked for before: of its chat or, for the list of
-    transactions, of the bot. While the whole bot is asked to be silent, its calls are counted as well."""
+    transactions, of the bot. While the whole bot is asked to be silent, its calls are counted as well. What had been
+    begun when the news came is counted apart."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.asked: Counter[str] = Counter()
         self.too_early: Counter[str] = Counter()
+        self.under_way: Counter[str] = Counter()
         self.while_silent: Counter[str] = Counter()
-        self.pauses: dict[tuple[str, object], float] = {}
-        """Until when nobody may ask, by what about whom."""
         self.silence: dict[str, float] = {}
         """Until when the whole bot was asked to be silent."""
+        self._pauses: dict[tuple[str, str], tuple[float, float]] = {}
+        """Since when it is known that nobody may ask, and until when, by what about whom."""
         self.seconds = 0
         """That a single chat is asked for."""
 
@@ -58,14 +62,16 @@ class Obedience(Stopwatch):
         if call.method not in (MESSAGE, REFUND, LIST):
             return
         about = (call.method, str(call.arguments.get(ABOUT.get(call.method, ""))))
-        if call.date < self.pauses.get(about, 0.0):
-            self.too_early[call.method] += 1
+        known, over = self._pauses.get(about, (0.0, 0.0))
+        if call.date < over:
+            (self.too_early if call.date > known else self.under_way)[call.method] += 1
         silence = self.silence.get(call.method, 0.0)
         if call.date < silence:
             self.while_silent[call.method] += 1
         if call.fault == "429":
             self.asked[call.method] += 1
-            self.pauses[about] = silence if call.date < silence else call.date + self.seconds
+            over = silence if call.date < silence else call.date + self.seconds
+            self._pauses[about] = (call.date + UNDER_WAY, over)
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ class Patience:
             Figure("messages to a chat before its pause was over", watch.too_early[MESSAGE], at_most=0),
             Figure("calls of a refund before its pause was over", watch.too_early[REFUND], at_most=0),
             Figure("readings of the list before its pause was over", watch.too_early[LIST], at_most=0),
+            Figure(f"of all three, begun within {UNDER_WAY:.0f} s of being asked", watch.under_way.total()),
             # As many as were under way when the first of them was told.
             Figure("messages while the bot was asked to be silent", watch.while_silent[MESSAGE], at_most=under_way),
             Figure("refunds while the bot was asked to be silent", watch.while_silent[REFUND]),

@@ -4,7 +4,7 @@ import pytest
 
 from telegram_bot.sandbox.truth import Call
 from telegram_bot.sandbox.world import Options, World
-from tests.trials.patience import LIST, MESSAGE, REFUND, Obedience
+from tests.trials.patience import LIST, MESSAGE, REFUND, UNDER_WAY, Obedience
 
 ALICE, BOB = 7_000_000_001, 7_000_000_002
 NOON = 1_800_000_000.0
@@ -53,6 +53,14 @@ def test_a_message_after_the_pause_or_to_another_chat_is_not(watch, calls):
     assert watch.asked == {MESSAGE: 1}
 
 
+def test_what_was_begun_before_the_news_could_reach_it_is_counted_apart(watch, calls):
+    calls(MESSAGE, 0, chat_id=ALICE, asked=True)
+    calls(MESSAGE, UNDER_WAY, chat_id=ALICE)
+
+    assert not watch.too_early
+    assert watch.under_way == {MESSAGE: 1}
+
+
 def test_the_list_has_one_pause_for_the_whole_bot(watch, calls):
     calls(LIST, 0, offset=0, asked=True)
     calls(LIST, 5, offset=100)
@@ -62,8 +70,8 @@ def test_the_list_has_one_pause_for_the_whole_bot(watch, calls):
 
 def test_each_refund_has_its_own(watch, calls):
     calls(REFUND, 0, user_id=ALICE, telegram_payment_charge_id="one", asked=True)
-    calls(REFUND, 1, user_id=ALICE, telegram_payment_charge_id="two")
-    calls(REFUND, 2, user_id=ALICE, telegram_payment_charge_id="one")
+    calls(REFUND, 3, user_id=ALICE, telegram_payment_charge_id="two")
+    calls(REFUND, 4, user_id=ALICE, telegram_payment_charge_id="one")
 
     assert watch.too_early == {REFUND: 1}
 
@@ -72,7 +80,7 @@ def test_every_call_during_a_silence_is_counted_and_a_pause_lasts_as_long_as_it(
     watch.silence[MESSAGE] = NOON + 4
     calls(MESSAGE, 0, chat_id=ALICE, asked=True)
     calls(MESSAGE, 1, chat_id=BOB, asked=True)
-    calls(MESSAGE, 2, chat_id=ALICE)
+    calls(MESSAGE, 3, chat_id=ALICE)
     calls(MESSAGE, 4, chat_id=BOB)
 
     assert watch.while_silent == {MESSAGE: 3}
