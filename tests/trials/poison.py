@@ -21,9 +21,9 @@ EVERY = 20.0  # seconds, at which each of them writes
 GROWTH = 1.10
 TOLD_WITHIN = 120.0  # seconds after a round
 ALWAYS = 10**9
-# What staff do with it: nothing more happens to it, and the next round begins without its further tries.
-DISMISS = "UPDATE telegram_bot_incomingupdate SET status = 'dismissed', done_at = now() WHERE status = 'pending'"
-FAILED = "SELECT count(*), coalesce(sum(attempts), 0) FROM telegram_bot_incomingupdate WHERE status = 'dismissed'"
+# So that the next round begins without the further tries of this one's poison.
+TAKE_OUT = "UPDATE telegram_bot_incomingupdate SET status = 'done', done_at = now() WHERE status = 'pending'"
+FAILED = "SELECT count(*), coalesce(sum(attempts), 0) FROM telegram_bot_incomingupdate WHERE error <> ''"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Poison:
                         await chatting
                     await stage.delivered(within=TOLD_WITHIN)
                     if poisonous:
-                        stage.do(DISMISS)
+                        stage.do(TAKE_OUT)
                     now = {
                         "recorded": list(stage.watch.recorded.values()),
                         "told": list(stage.watch.told_after.values()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from tests.chaos.plan import Deal
 from tests.chaos.processes import TOKEN
 from tests.chaos.report import Progress
 from tests.chaos.shop import Shop
-from tests.chaos.verdict import Difference, compare
+from tests.chaos.verdict import Difference, Message, compare
 from tests.chaos.waiting import until
+from tests.chaos.watch import OTHER
 from tests.trials.figures import Figure, Findings, counted
 from tests.trials.stopwatch import Stopwatch
 
@@ -113,7 +114,7 @@ class Stage:
         began = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await until(lambda: len(self.watch.told) >= self.shop.paid)
+                await until(lambda: len(self.watch.confirmed) >= self.shop.paid)
         return time.monotonic() - began
 
     async def delivered(self, *, within: float) -> None:
@@ -131,12 +132,18 @@ class Stage:
         return Findings([Figure("payments made", self.shop.paid), *figures, *found], examples)
 
     def _differences(self, *, inbox: bool) -> Iterator[Difference]:
-        yield from compare(sales(self.world.truth), books(self.database), self.watch.told)
+        made = sales(self.world.truth)
+        yield from compare(made, books(self.database), self._told_to({sale.buyer for sale in made}))
         if inbox:
             yield from left_over(self.database)
         yield from unsound(self.house.environment)
         yield from (Difference(SURPRISES, f"{what}, {times} times") for what, times in self.shop.surprises.items())
         yield from (Difference(ENDED, last_words) for last_words in self.house.ended_themselves)
+
+    def _told_to(self, buyers: Collection[int]) -> Mapping[Message, int]:
+        """What was said about payments, and all that was said to buyers; others may have asked something."""
+        told = self.watch.told.items()
+        return {message: times for message, times in told if message.kind != OTHER or message.buyer in buyers}
 
     def ask(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """The rows of a query of our books."""
@@ -153,7 +160,7 @@ class Stage:
 
         async def tell() -> None:
             while True:
-                waiting = f"{len(self.world.truth.updates)} updates on their way, {len(self.watch.told)} told"
+                waiting = f"{len(self.world.truth.updates)} updates on their way, {len(self.watch.confirmed)} told"
                 elapsed = f"{time.monotonic() - began:.0f} s"
                 progress.tell(min(total, self.shop.paid), total, (self._doing, waiting, elapsed))
                 await asyncio.sleep(TELL_EVERY)

@@ -20,6 +20,8 @@ class Stopwatch(Watch):
         super().__init__(world)
         self.recorded: dict[Message, float] = {}
         self.told_after: dict[Message, float] = {}
+        self.confirmed: set[Message] = set()
+        """All payments whose buyers were told, in whatever round."""
         self._posted: dict[Message, float] = {}
 
     def begin_anew(self) -> None:
@@ -47,5 +49,6 @@ class Stopwatch(Watch):
         _, pattern = TOLD[0]
         if found := pattern.match(call.arguments["text"]):
             about = Message(call.arguments["chat_id"], found[1], PAID)
+            self.confirmed.add(about)
             if about in self._posted:
                 self.told_after.setdefault(about, call.date - self._posted[about])
