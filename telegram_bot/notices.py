@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from datetime import timedelta
 
@@ -60,11 +61,11 @@ class Pace:
 
 def drain(stop: threading.Event) -> None:
     """Send what is owed until `stop` is set: the life of a thread in each worker."""
-    pace = Pace(PER_SECOND)
     with ThreadPoolExecutor(SENDERS, thread_name_prefix="notices") as senders:
+        outbox = Outbox(Pace(PER_SECOND), senders)
         while not stop.is_set():
             try:
-                rest = send_due(pace, senders)
+                rest = outbox.send_due()
             except Exception:
                 # This thread must outlive whatever happens to the database; what it had leased comes back by itself.
                 logger.exception("notices not sent")
@@ -74,32 +75,50 @@ def drain(stop: threading.Event) -> None:
     connection.close()
 
 
-def send_due(pace: Pace, senders: Executor) -> float:
-    """Send one batch of what is due, and return for how many seconds to rest before the next."""
-    notices = _take()
-    sending: dict[Future[int], Notice] = {}
-    for notice in notices:
-        chat_id = notice.event.customer.telegram_user_id
-        if chat_id is None:
-            _give_up(notice, "the customer has no Telegram account that we know of")
-            continue
-        try:
-            text = compose(notice)
-        except Exception as error:
-            _settle(notice, error)
-            continue
-        pace.keep()
-        sending[senders.submit(gateway.send_message, chat_id=chat_id, text=text)] = notice
+class Outbox:
+    """What one worker sends. It remembers what it could not mark, so that a database that was away for less than the
+    lease makes nobody read a message twice."""
 
-    asked_to_wait: list[int] = []
-    for sent in as_completed(sending):
-        failure = sent.exception()
-        _settle(sending[sent], failure)
-        if isinstance(failure, Unavailable):
-            asked_to_wait.append(failure.retry_after)
-    if len(asked_to_wait) > 1:
-        return max(asked_to_wait)  # a single chat may have reached a limit of its own; several mean that the bot has
-    return 0 if len(notices) == BATCH else LOOK_EVERY
+    def __init__(self, pace: Pace, senders: Executor) -> None:
+        self._pace, self._senders = pace, senders
+        self._sending: dict[Future[int], Notice] = {}
+
+    def send_due(self) -> float:
+        """Send one batch of what is due, and return for how many seconds to rest before the next."""
+        self._mark(as_completed(list(self._sending)))
+        notices = _take()
+        asked_to_wait: list[int] = []
+        for notice in notices:
+            chat_id = notice.event.customer.telegram_user_id
+            if chat_id is None:
+                _give_up(notice, "the customer has no Telegram account that we know of")
+                continue
+            try:
+                text = compose(notice)
+            except Exception as error:
+                _settle(notice, error)
+                continue
+            self._pace.keep()
+            self._sending[self._senders.submit(gateway.send_message, chat_id=chat_id, text=text)] = notice
+            asked_to_wait += self._mark([sent for sent in self._sending if sent.done()])
+
+        asked_to_wait += self._mark(as_completed(list(self._sending)))
+        if len(asked_to_wait) > 1:
+            return max(
+                asked_to_wait
+            )  # a single chat may have reached a limit of its own; several mean that the bot has
+        return 0 if len(notices) == BATCH else LOOK_EVERY
+
+    def _mark(self, answered: Iterable[Future[int]]) -> list[int]:
+        """Write down what became of them, and return the pauses that Telegram asked for, in seconds."""
+        pauses = []
+        for sent in answered:
+            failure = sent.exception()
+            _settle(self._sending[sent], failure)
+            del self._sending[sent]
+            if isinstance(failure, Unavailable):
+                pauses.append(failure.retry_after)
+        return pauses
 
 
 def _take() -> list[Notice]:

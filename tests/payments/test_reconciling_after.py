@@ -143,8 +143,9 @@ class TestAfterAnOutage:
 
         reconcile(asked_by="schedule")
         with ThreadPoolExecutor(4) as senders:
+            outbox = notices.Outbox(notices.Pace(1000), senders)
             for _ in range(3):
-                notices.send_due(notices.Pace(1000), senders)
+                outbox.send_due()
         late = next(iter(invoices))
         record_payment(payment_of(invoices[late], charge_id=late))
         reconcile(asked_by="schedule", full=True)

@@ -54,7 +54,7 @@ class Shop:
 
     def sends_notices(self) -> float:
         with ThreadPoolExecutor(2) as senders:
-            return notices.send_due(notices.Pace(1000), senders)
+            return notices.Outbox(notices.Pace(1000), senders).send_due()
 
 
 @pytest.fixture
