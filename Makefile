@@ -11,8 +11,9 @@ TELEGRAM_PORT ?= 8081
 ARGS ?=
 CHAOS_ARGS ?=
 DRILL_ARGS ?=
+TRIALS_ARGS ?=
 
-.PHONY: help install run test cover thorough outages lint messages mutants bench chaos drill forget lock
+.PHONY: help install run test cover thorough outages lint messages mutants bench chaos drill trials forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -87,6 +88,9 @@ chaos: install ## sell under load while processes and the database are killed, a
 
 drill: install ## lose the database, restore an older dump, reconcile, and compare the books (DRILL_ARGS=…)
 	@$(BIN)/python -m tests.chaos.restore $(DRILL_ARGS)
+
+trials: install ## poison, outages, slow clients, restarts …: what becomes of those who pay, beside limits (TRIALS_ARGS=…)
+	@$(BIN)/python -m tests.trials $(TRIALS_ARGS)
 
 forget: install ## drop the demo's data
 	@$(BIN)/python -m config.embedded_postgres

@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import structlog
 from django.db import connection
+from django.db.models import F
 from django.db.models.functions import Now
 
 from entitlements.models import Entitlement, Grant
@@ -33,12 +34,20 @@ LOOK_EVERY, REST_AFTER_FAILURE = 0.25, 5.0  # seconds
 LONGEST_PAUSE = timedelta(hours=1)
 MOST_ATTEMPTS = 24  # pauses of 2, 4, 8 … seconds, then hourly: about half a day
 
-# Takes the notices that are due out of the sight of every other worker, in one statement.
+# Takes the notices that are due out of the sight of every other worker, in one statement. Those of a chat that Telegram
+# wants left alone for a while are not due before the one is that it was said about.
 TAKE = """
     WITH due AS MATERIALIZED (
-        SELECT id FROM payments_notice
-        WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= clock_timestamp()
-        ORDER BY next_attempt_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+        SELECT notice.id
+        FROM payments_notice AS notice JOIN payments_paymentevent AS event ON event.id = notice.event_id
+        WHERE notice.sent_at IS NULL AND notice.given_up_at IS NULL AND notice.next_attempt_at <= clock_timestamp()
+          AND NOT EXISTS (
+            SELECT
+            FROM payments_paymentevent AS another JOIN payments_notice AS waiting ON waiting.event_id = another.id
+            WHERE another.customer_id = event.customer_id
+              AND waiting.sent_at IS NULL AND waiting.given_up_at IS NULL
+              AND waiting.next_attempt_at > clock_timestamp() AND starts_with(waiting.error, %(not_now)s))
+        ORDER BY notice.next_attempt_at, notice.id LIMIT %(batch)s FOR UPDATE OF notice SKIP LOCKED
     )
     UPDATE payments_notice AS notice
     SET next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s), attempts = notice.attempts + 1
@@ -88,7 +97,11 @@ class Outbox:
         self._mark(as_completed(list(self._sending)))
         notices = _take()
         asked_to_wait: list[int] = []
-        for notice in notices:
+        for number, notice in enumerate(notices):
+            # A single chat may have reached a limit of its own; several mean that the bot has.
+            if len(asked_to_wait) > 1:
+                _put_back(notices[number:])
+                break
             chat_id = notice.event.customer.telegram_user_id
             if chat_id is None:
                 _give_up(notice, "the customer has no Telegram account that we know of")
@@ -104,9 +117,7 @@ class Outbox:
 
         asked_to_wait += self._mark(as_completed(list(self._sending)))
         if len(asked_to_wait) > 1:
-            return max(
-                asked_to_wait
-            )  # a single chat may have reached a limit of its own; several mean that the bot has
+            return max(asked_to_wait)
         return 0 if len(notices) == BATCH else LOOK_EVERY
 
     def _mark(self, answered: Iterable[Future[int]]) -> list[int]:
@@ -123,12 +134,18 @@ class Outbox:
 
 def _take() -> list[Notice]:
     with connection.cursor() as cursor:
-        cursor.execute(TAKE, {"lease": LEASE, "batch": BATCH})
+        cursor.execute(TAKE, {"lease": LEASE, "batch": BATCH, "not_now": Unavailable.words})
         taken = [pk for (pk,) in cursor.fetchall()]
     if not taken:
         return []
     told_of = ("event__customer", "event__plan", "event__hold", "event__refund_of")
     return list(Notice.objects.filter(pk__in=taken).select_related(*told_of).order_by("pk"))
+
+
+def _put_back(notices: Iterable[Notice]) -> None:
+    """They were taken and not tried. Another worker may take them, and hear for itself that it should wait."""
+    untried = Notice.objects.filter(pk__in=[notice.pk for notice in notices])
+    untried.update(next_attempt_at=Now(), attempts=F("attempts") - 1)
 
 
 def _settle(notice: Notice, error: BaseException | None) -> None:

@@ -37,8 +37,10 @@ class NotRenewing(Refused):
 class Unavailable(ChannelError):
     """It certainly did not happen; it may after `retry_after` seconds."""
 
+    words = "not available"
+
     def __init__(self, retry_after: int = 5) -> None:
-        super().__init__(f"not available, try again in {retry_after} s")
+        super().__init__(f"{self.words}, try again in {retry_after} s")
         self.retry_after = retry_after
 
 

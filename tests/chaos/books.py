@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from telegram_bot.sandbox.truth import Truth
 from tests.chaos.database import CrashingPostgres
 from tests.chaos.plan import passes
+from tests.chaos.processes import CommandFailed, manage
 from tests.chaos.verdict import Books, Difference, Entry, Sale
 
 LEDGER = """
     SELECT event_id, event_type LIKE '%refunded_payment', telegram_user_id, plan_id, amount, status
     FROM payments_paymentevent JOIN entitlements_customer AS customer ON customer.id = customer_id"""
+UNSOUND = "books unsound"
 ACCESS = """
     SELECT telegram_user_id, extract(epoch FROM active_until)::float
     FROM entitlements_entitlement JOIN entitlements_customer AS customer ON customer.id = customer_id"""
@@ -61,3 +63,11 @@ def left_over(database: CrashingPostgres) -> Iterator[Difference]:
     with database.connect() as connection:
         for what, statement in LEFT_OVER.items():
             yield from (Difference(what, about) for (about,) in connection.execute(statement))
+
+
+def unsound(environment: Mapping[str, str]) -> Iterator[Difference]:
+    """What the house itself finds wrong in its books."""
+    try:
+        manage(environment, "recheck_ledger")
+    except CommandFailed as failure:
+        yield from (Difference(UNSOUND, line) for line in str(failure).splitlines())

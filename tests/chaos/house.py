@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 from tests.chaos.database import CrashingPostgres
-from tests.chaos.plan import CATALOG, DATABASE, WEB, Strike, worker
+from tests.chaos.plan import CATALOG, DATABASE, Strike, web, worker
 from tests.chaos.processes import Child, manage, production
 from tests.chaos.waiting import until
 from tests.ports import free_port
@@ -20,27 +22,51 @@ LOOK_EVERY = 0.1
 WORKER_READY = b"worker started"
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How a process ended that was asked to. `code` is None when it had to be killed."""
+
+    seconds: float
+    code: int | None
+
+
 class NotReady(Exception):
     """A process did not come to work; the message holds the end of its log."""
 
 
 class House:
-    """A web server and workers on a database that can be crashed."""
+    """Web servers and workers on a database that can be crashed; `front` is the port of a proxy before them."""
 
-    def __init__(self, database: CrashingPostgres, telegram_url: str, logs: Path, *, workers: int) -> None:
+    def __init__(
+        self,
+        database: CrashingPostgres,
+        telegram_url: str,
+        logs: Path,
+        *,
+        workers: int,
+        webs: int = 1,
+        front: int | None = None,
+    ) -> None:
         self._database = database
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.ports = {web(number): free_port() for number in range(webs)}
+        self.workers = [worker(number) for number in range(workers)]
+        self.url = f"http://127.0.0.1:{front or self.ports[web(0)]}"
         self.environment = production(database_url=database.url, public_url=self.url, telegram_url=telegram_url)
         self._children = {
             name: Child(name, words, self.environment, logs)
             for name, words in [
-                (WEB, ("serve", "--port", str(port))),
-                *((worker(number), ("worker",)) for number in range(workers)),
+                *((name, ("serve", "--port", str(port))) for name, port in self.ports.items()),
+                *((name, ("worker",)) for name in self.workers),
             ]
         }
         self._at_work: set[str] = set()
+        self._stopped: set[str] = set()
         self.ended_themselves: list[str] = []
+
+    @property
+    def names(self) -> list[str]:
+        """Of its processes."""
+        return list(self._children)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -66,9 +92,11 @@ class House:
     async def _keep(self, api: aiohttp.ClientSession) -> None:
         while True:
             for name, child in self._children.items():
+                if name in self._stopped:
+                    continue
                 if not child.alive:
                     self._restart(name, child)
-                elif name not in self._at_work and await self._works(name, child, api):
+                elif name not in self._at_work and await self._works(name, child, api) and name not in self._stopped:
                     self._at_work.add(name)
             await asyncio.sleep(LOOK_EVERY)
 
@@ -79,10 +107,10 @@ class House:
         child.start()
 
     async def _works(self, name: str, child: Child, api: aiohttp.ClientSession) -> bool:
-        if name != WEB:
+        if name not in self.ports:
             return bool(child.said(WORKER_READY))
         try:
-            async with api.get("/healthz") as answer:
+            async with api.get(f"http://127.0.0.1:{self.ports[name]}/healthz") as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -94,6 +122,23 @@ class House:
         except TimeoutError as error:
             message = f"{name} is not at work after {READY_LIMIT:.0f} s: {self._children[name].said()}"
             raise NotReady(message) from error
+
+    async def stop(self, name: str) -> Stop:
+        """Ask it to stop as a process manager does, and leave it stopped."""
+        await self._at_work_again(name)
+        self._stopped.add(name)
+        self._at_work.discard(name)
+        began = time.monotonic()
+        code = await asyncio.to_thread(self._children[name].end)
+        return Stop(time.monotonic() - began, code)
+
+    async def start(self, name: str) -> None:
+        """Let it come to work again.
+
+        :raises NotReady: it did not
+        """
+        self._stopped.discard(name)
+        await self._at_work_again(name)
 
     async def strike(self, strike: Strike) -> bool:
         """Hit what is at work, start it again, and tell whether it was really hit.

@@ -89,6 +89,10 @@ def worker(number: int) -> str:
     return f"worker {number + 1}"
 
 
+def web(number: int) -> str:
+    return f"{WEB} {number + 1}" if number else WEB
+
+
 class Refunder(StrEnum):
     NOBODY = "nobody"
     PROGRAM = "program"  # through our API
@@ -118,6 +122,24 @@ class Deal:
 def deals(options: Options) -> list[Deal]:
     dice = random.Random(f"deals {options.seed}")
     return [_deal(dice, number, *purchase) for number, purchase in enumerate(_purchases(dice, options.payments))]
+
+
+def plain_deals(count: int, seed: int) -> list[Deal]:
+    """Payments that nothing befalls."""
+    dice = random.Random(f"plain deals {seed}")
+    return [
+        Deal(
+            number=number,
+            buyer=buyer,
+            bought=bought,
+            refunder=Refunder.NOBODY,
+            refund_delay=0.0,
+            repeat=Repeat.NEVER,
+            answer_is_cut=False,
+            call_fails=None,
+        )
+        for number, (buyer, bought) in enumerate(_purchases(dice, count))
+    ]
 
 
 def _purchases(dice: random.Random, count: int) -> list[tuple[int, Pass]]:

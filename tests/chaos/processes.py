@@ -104,11 +104,14 @@ class Child:
         os.killpg(process.pid, signal.SIGKILL)
         return process.wait() == -signal.SIGKILL
 
-    def end(self) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()
+    def end(self) -> int | None:
+        """Ask it to stop, and return what it ended with; None when it was never there, or had to be killed."""
+        process = self._process
+        if process is None:
+            return None
+        process.terminate()
         try:
-            self._process.wait(STOP_LIMIT)
+            return process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
             self.kill()
+            return None

@@ -14,11 +14,11 @@ from typing import Any
 from telegram_bot.sandbox.server import HOST, Server
 from telegram_bot.sandbox.world import Options as TelegramOptions
 from tests.chaos import plan
-from tests.chaos.books import LEFT_OVER, books, left_over, sales
+from tests.chaos.books import LEFT_OVER, UNSOUND, books, left_over, sales, unsound
 from tests.chaos.database import CrashingPostgres
 from tests.chaos.house import House
 from tests.chaos.plan import DATABASE, Deal, Options, Refunder, Repeat
-from tests.chaos.processes import TOKEN, CommandFailed, manage
+from tests.chaos.processes import TOKEN
 from tests.chaos.report import Progress, Report, Settled
 from tests.chaos.settling import settle
 from tests.chaos.shop import Shop
@@ -41,7 +41,7 @@ CUT, SAME, DISGUISED = "answers cut after the effect", "payments repeated", "pay
 CALLS, REFUNDS = "Bot API calls failed", "refunds"
 
 ANSWERS, ENDED = "webhook answers wrong", "processes ended by themselves"
-UNSOUND, SURPRISES = "books unsound", "surprises of buyers"
+SURPRISES = "surprises of buyers"
 ALL_CHECKED = (*CHECKED, *LEFT_OVER, ANSWERS, ENDED, UNSOUND, SURPRISES)
 
 
@@ -159,7 +159,7 @@ class Run:
             *compare(made, books(self._database), self._watch.told),
             *left_over(self._database),
             *self._never_allowed(),
-            *self._unsound(),
+            *unsound(self._house.environment),
         ]
         facts: dict[str, Any] = {
             "payments made": len(made),
@@ -185,10 +185,3 @@ class Run:
                 yield Difference(ANSWERS, f"{answer}, {times} times")
         yield from (Difference(ENDED, last_words) for last_words in self._house.ended_themselves)
         yield from (Difference(SURPRISES, f"{what}, {times} times") for what, times in self._shop.surprises.items())
-
-    def _unsound(self) -> Iterator[Difference]:
-        """What the house itself finds wrong in its books."""
-        try:
-            manage(self._house.environment, "recheck_ledger")
-        except CommandFailed as failure:
-            yield from (Difference(UNSOUND, line) for line in str(failure).splitlines())

@@ -33,14 +33,14 @@ CUSTOMERS = """
     SELECT buyer, 'ours', buyer, 'Buyer ' || buyer, '', 'en' FROM generate_series(%s::bigint, %s) AS buyer
     ON CONFLICT DO NOTHING
 """
-# As send-invoice leaves them: sent, open for an hour. Written once, however often the database dies meanwhile.
+# As send-invoice leaves them: sent, open for an hour of Telegram's. Written once, however often the database dies.
 INVOICES = """
     INSERT INTO payments_invoice (
         id, customer_id, plan_id, payment_method, amount, currency, entitlement, features, duration, recurring,
         when_active, payload, status, expires_at, sent_at, link)
     SELECT quote.id, customer.id, code, payment_method, amount, currency, entitlement, features,
-           duration_days * interval '1 day', recurring, when_active, payload, 'sent', now() + interval '1 hour', now(),
-           ''
+           duration_days * interval '1 day', recurring, when_active, payload, 'sent',
+           to_timestamp(%s) + interval '1 hour', now(), ''
     FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::text[]) AS quote (id, buyer, plan, payload)
     JOIN entitlements_customer AS customer ON telegram_user_id = buyer
     JOIN payments_plan ON code = plan JOIN payments_price ON plan_id = code
@@ -83,18 +83,25 @@ class Shop:
         async with asyncio.TaskGroup() as refunds, asyncio.TaskGroup() as buyers:
             for _ in range(AT_ONCE):
                 buyers.create_task(self._buy_one_by_one(quoted, refunds))
-            async for quote in self._quotes(deals):
+            async for quote in self.quotes(deals):
                 await quoted.put(quote)
             for _ in range(AT_ONCE):
                 await quoted.put(None)
 
-    async def _quotes(self, deals: Sequence[Deal]) -> AsyncIterator[tuple[Deal, Invoice]]:
+    def charge(self, deal: Deal, invoice: Invoice) -> Charge:
+        """Take the money of somebody whose checkout was approved before: we are not asked any more."""
+        self.paid += 1
+        return self._world.checkout.charge(invoice, self._person(deal))
+
+    async def quotes(self, deals: Sequence[Deal]) -> AsyncIterator[tuple[Deal, Invoice]]:
+        """The invoices that these buyers have been sent, some hundred at a time."""
         for start in range(0, len(deals), QUOTED_AT_ONCE):
             some = deals[start : start + QUOTED_AT_ONCE]
             ids = [uuid7() for _ in some]
             invoices = [self._invoice(deal, invoice_id) for deal, invoice_id in zip(some, ids, strict=True)]
             columns = zip(*((deal.buyer, deal.bought.code) for deal in some), strict=True)
-            await self._write(INVOICES, ids, *map(list, columns), [invoice.payload for invoice in invoices])
+            payloads_of_all = [invoice.payload for invoice in invoices]
+            await self._write(INVOICES, self._world.clock.now(), ids, *map(list, columns), payloads_of_all)
             for deal, invoice in zip(some, invoices, strict=True):
                 self._world.truth.add_invoice(invoice)
                 yield deal, invoice
@@ -138,7 +145,7 @@ class Shop:
     async def _pay(self, deal: Deal, invoice: Invoice) -> Charge | None:
         """Press Pay until it is paid, as people do."""
         self._order_faults(deal)
-        person = self._world.truth.people[deal.buyer]
+        person = self._person(deal)
         for _ in range(MOST_TRIES):
             outcome = await self._world.buyers.pay(person, invoice.id)
             del self._world.truth.checkouts[outcome.query_id]

@@ -1,12 +1,10 @@
 """T15: behind the proxy that deploy/ ships, slow clients hold up nobody."""
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
 import threading
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,15 +16,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 
-from config.env import BASE_DIR
 from payments.models import PaymentEvent
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.config.test_serve import serving
 from tests.factories import CustomerFactory, InvoiceFactory
 from tests.ports import free_port
+from tests.proxy import NGINX, configured, proxy
 
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 SLOW_CLIENTS = 500
 PAYMENTS = 20
 
@@ -56,44 +53,6 @@ def certificate(tmp_path_factory) -> Path:
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
-
-
-def configured(directory: Path, *, certificate: Path, port: int, upstream: int) -> Path:
-    """The file in deploy/ with places of the test's own; this machine's address counts as Telegram's."""
-    text = (BASE_DIR / "deploy" / "nginx.conf").read_text()
-    for theirs, ours in {
-        "/run/nginx.pid": f"{directory}/nginx.pid",
-        "/var/log/nginx/error.log": f"{directory}/error.log",
-        "/etc/letsencrypt/live/shop.example/fullchain.pem": str(certificate),
-        "/etc/letsencrypt/live/shop.example/privkey.pem": str(certificate),
-        "149.154.160.0/20": "127.0.0.0/8",
-        "        listen [::]:443 ssl;\n": "",
-        "        listen [::]:80;\n": "",
-        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "listen 80": f"listen 127.0.0.1:{free_port()}",
-        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
-    }.items():
-        assert theirs in text
-        text = text.replace(theirs, ours)
-    path = directory / "nginx.conf"
-    path.write_text(text)
-    return path
-
-
-@contextmanager
-def proxy(configuration: Path, port: int):
-    process = subprocess.Popen([NGINX, "-c", configuration, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        with socket.socket() as probe:
-            while probe.connect_ex(("127.0.0.1", port)) != 0:
-                assert process.poll() is None, (configuration.parent / "error.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
@@ -129,13 +88,13 @@ def slow_clients(port: int, tls: ssl.SSLContext):
 def front(tmp_path, certificate):
     """The server behind the proxy: its port, and what trusts the certificate."""
     upstream, port = free_port(), free_port()
-    configuration = configured(tmp_path, certificate=certificate, port=port, upstream=upstream)
+    configuration = configured(tmp_path, certificate=certificate, port=port, upstreams=[upstream])
     with serving(upstream, PUBLIC_URL=f"https://localhost:{port}"), proxy(configuration, port):
         yield port, ssl.create_default_context(cafile=certificate)
 
 
 def test_the_file_is_one_that_nginx_accepts(tmp_path, certificate):
-    configuration = configured(tmp_path, certificate=certificate, port=free_port(), upstream=free_port())
+    configuration = configured(tmp_path, certificate=certificate, port=free_port(), upstreams=[free_port()])
 
     checked = subprocess.run([NGINX, "-t", "-c", configuration], capture_output=True, text=True)
 

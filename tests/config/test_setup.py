@@ -110,6 +110,7 @@ class TestMake:
             "bench",
             "chaos",
             "drill",
+            "trials",
             "forget",
             "lock",
         ):

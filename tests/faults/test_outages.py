@@ -1,10 +1,12 @@
 """T20-T23, T44: the database refuses, swallows, freezes, is full or locked: told in time, and nothing is lost."""
 
+import asyncio
 import json
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from types import SimpleNamespace
 
 import httpx
@@ -47,7 +49,8 @@ def server():
 
 @pytest.fixture(scope="module")
 def wire(server):
-    with closing(Wire(f"{conninfo_to_dict(server.url)['host']}/.s.PGSQL.5432")) as wire:
+    target = f"{conninfo_to_dict(server.url)['host']}/.s.PGSQL.5432"
+    with closing(Wire(partial(asyncio.open_unix_connection, target))) as wire:
         yield wire
 
 

@@ -1,8 +1,8 @@
-"""What lies between a server and its PostgreSQL, and how it fails."""
+"""What lies between a server and its PostgreSQL or the Bot API, and how it fails."""
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -13,10 +13,13 @@ from tests.ports import free_port
 
 
 class Wire:
-    """A TCP proxy before a UNIX socket, which can refuse connections or swallow all that is sent."""
+    """A TCP proxy, which can refuse connections or swallow all that is sent.
 
-    def __init__(self, target: str) -> None:
-        self.target = target
+    :param connect: reaches what lies behind it
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]) -> None:
+        self._connect = connect
         self.port = free_port()
         self._swallows = False
         self._carried: set[asyncio.Task[None]] = set()
@@ -63,7 +66,7 @@ class Wire:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._carried.add(task)
-        there, back = await asyncio.open_unix_connection(self.target)
+        there, back = await self._connect()
         with closing(writer), closing(back):
             try:
                 await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))

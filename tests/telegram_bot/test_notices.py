@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -50,6 +50,18 @@ def returns(invoice, *, charge_id="stx1", **changes):
 def told(person):
     """What the bot has written to a person."""
     return [message["text"] for message in person.messages()[1:]]
+
+
+class OneAfterTheOther(Executor):
+    """Sends at once, whoever submits."""
+
+    def submit(self, call, /, *arguments, **named):
+        sent = Future()
+        try:
+            sent.set_result(call(*arguments, **named))
+        except Exception as error:
+            sent.set_exception(error)
+        return sent
 
 
 def due_now():
@@ -213,6 +225,30 @@ class TestTrouble:
         assert shop.sends_notices() < 1
         assert Notice.objects.owed().count() == 1
 
+    def test_of_the_whole_bot_leaves_untried_what_was_not_under_way(self, shop, buyer, local_telegram):
+        for number in range(5):
+            pays(buyer()[1], charge_id=f"stx{number}")
+        local_telegram.faults.order("sendMessage", "429", times=5, retry_after=33)
+
+        outbox = Outbox(Pace(1000), OneAfterTheOther())
+        assert outbox.send_due() == 33
+
+        assert sorted(Notice.objects.values_list("attempts", flat=True)) == [0, 0, 0, 1, 1]
+
+    def test_of_one_chat_holds_back_its_other_messages_however_late_they_came(self, shop, buyer, local_telegram):
+        alice, invoice = buyer()
+        payment = pays(invoice)
+        local_telegram.faults.order("sendMessage", "429", retry_after=33)
+        shop.sends_notices()
+        another = InvoiceFactory(customer=payment.customer, when_active=WhenActive.EXTEND)
+        pays(another, charge_id="stx2")
+        shop.sends_notices()
+        assert told(alice) == []
+
+        due_now()
+        shop.sends_notices()
+        assert len(told(alice)) == 2
+
     def test_without_an_end_waits_longer_each_time_and_is_given_up(self, shop, buyer, local_telegram):
         _, invoice = buyer()
         pays(invoice)
@@ -287,7 +323,11 @@ class TestOnceOnly:
     def test_fails_without_the_lease(self, shop, buyer, monkeypatch):
         alice, invoice = buyer()
         pays(invoice)
-        monkeypatch.setattr(notices, "TAKE", "SELECT id FROM payments_notice WHERE %(lease)s > 0 AND %(batch)s > 0")
+        monkeypatch.setattr(
+            notices,
+            "TAKE",
+            "SELECT id FROM payments_notice WHERE %(lease)s > 0 AND %(batch)s > 0 AND %(not_now)s <> ''",
+        )
         shop.sends_notices()
         shop.sends_notices()
 
