@@ -19,6 +19,7 @@ read_env_file()
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", why="Set it to 50 or more random characters; all processes share it.")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # still accepted, see docs/rotation.md
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000" if DEBUG else "").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 ALLOWED_HOSTS = env.list(
@@ -158,15 +159,20 @@ PAYMENTS_TELEGRAM_GATEWAY = "telegram_bot.gateway.gateway"
 # --- Sign-in ------------------------------------------------------------------------------------------------------
 
 JWT_SIGNING_KEY = required("JWT_SIGNING_KEY", why="Set it to 32 or more random bytes; it signs the buyers' tokens.")
+JWT_SIGNING_KEY_FALLBACKS = env.list("JWT_SIGNING_KEY_FALLBACKS", default=[])  # they sign nothing, but are accepted
 JWT_ISSUER = env.str("JWT_ISSUER", default="starledger")
 JWT_AUDIENCE = env.str("JWT_AUDIENCE", default="starledger")
 JWT_ALGORITHMS = env.list("JWT_ALGORITHMS", default=["HS256"])
 JWT_JWKS_URL = env.str("JWT_JWKS_URL", default="")
 JWT_JWKS_ISSUER = env.str("JWT_JWKS_ISSUER", default="")
 
-if len(JWT_SIGNING_KEY.encode()) < 32:
-    message = "JWT_SIGNING_KEY is shorter than 32 bytes. Use 32 or more random bytes."
-    raise ImproperlyConfigured(message)
+for _name, _keys in {
+    "JWT_SIGNING_KEY": [JWT_SIGNING_KEY],
+    "JWT_SIGNING_KEY_FALLBACKS": JWT_SIGNING_KEY_FALLBACKS,
+}.items():
+    if any(len(key.encode()) < 32 for key in _keys):
+        message = f"{_name} is shorter than 32 bytes. Use 32 or more random bytes."
+        raise ImproperlyConfigured(message)
 if not JWT_ALGORITHMS or not set(JWT_ALGORITHMS) <= {"HS256", "HS384", "HS512"}:
     message = (
         "JWT_ALGORITHMS goes with JWT_SIGNING_KEY: one or more of HS256, HS384, HS512. Public keys need JWT_JWKS_URL."
@@ -327,4 +333,7 @@ WORKER_LOOPS = ["telegram_bot.notices.drain"]
 JOBS_AT_START = ["payments.tasks.reconcile"]
 
 # Derived keys: one secret, several purposes, none of them the secret itself.
-PAYLOAD_KEY = hashlib.blake2b(b"invoice payloads", key=SECRET_KEY.encode()[:64], digest_size=32).digest()
+PAYLOAD_KEYS = [  # the first makes payloads, each of them checks
+    hashlib.blake2b(b"invoice payloads", key=key.encode()[:64], digest_size=32).digest()
+    for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)
+]
