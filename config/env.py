@@ -2,6 +2,7 @@
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -31,6 +32,23 @@ def amounts(name: str) -> dict[str, int]:
             message = f"{name} holds “{part}”: it must look like XTR=5000,GBP=20000, each currency once."
             raise ImproperlyConfigured(message)
         found[currency] = int(amount)
+    return found
+
+
+def networks(name: str) -> list[str]:
+    """A variable like `10.0.0.0/8,2001:db8::1`, or `unix` for a socket of the file system; nothing when unset.
+
+    :raises ImproperlyConfigured: naming the variable and what is wrong there
+    """
+    found = [part.strip() for part in env.list(name, default=[])]
+    for part in found:
+        if part == "unix":
+            continue
+        try:
+            ip_network(part)
+        except ValueError as error:
+            message = f"{name} holds “{part}”: it must look like 192.0.2.1,10.0.0.0/8,2001:db8::/32. {error}."
+            raise ImproperlyConfigured(message) from error
     return found
 
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.utils.translation import gettext_lazy as _
 
-from config.env import BASE_DIR, amounts, env, read_env_file, required
+from config.env import BASE_DIR, amounts, env, networks, read_env_file, required
 from config.navigation import NAVIGATION
 from config.patience import CHECKOUT, PatientConnection
 
@@ -27,6 +27,7 @@ ALLOWED_HOSTS = env.list(
 )
 LOOPBACK = _public.hostname in {"localhost", "127.0.0.1", "::1"}
 SECURE = _public.scheme == "https"
+TRUSTED_PROXIES = networks("TRUSTED_PROXIES")  # whose word about the client's address counts
 
 if not DEBUG and not _public.hostname:
     message = "PUBLIC_URL is not set. Set it to the address under which this installation is reached, like https://shop.example."
@@ -144,7 +145,7 @@ TELEGRAM_PAYMENT_PROVIDER_TOKEN = env.str(
 )
 TELEGRAM_PAYMENT_CURRENCY = env.str("TELEGRAM_PAYMENT_CURRENCY", default="GBP")
 TELEGRAM_PAYMENT_ENABLED = env.bool("TELEGRAM_PAYMENT_ENABLED", default=True)
-TELEGRAM_IP_ALLOWLIST = env.list("TELEGRAM_IP_ALLOWLIST", default=[])
+TELEGRAM_IP_ALLOWLIST = networks("TELEGRAM_IP_ALLOWLIST")
 
 # --- Payments -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from django_otp import devices_for_user, match_token
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
+from config.addresses import household_of
 from config.api.ratelimit import RateLimited, hit
 from config.staff import set_own_password
 
@@ -63,7 +64,7 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
 
     def _count_attempt(self) -> None:
         """Before anything is compared, so that an attempt too many costs nothing and tells nothing."""
-        address = self.request.META.get("REMOTE_ADDR", "")
+        address = household_of(self.request)
         name = (self["username"].value() or "")[:150]
         try:
             hit(subject=f"sign-in:{address}:{name}", limit=LIMIT_OF_NAME, window=WINDOW)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +11,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from config.addresses import address_of, is_in
 from config.api.problems import Code, Problem
 from telegram_bot.receiving import NotStored, receive
 
@@ -57,20 +56,8 @@ def knows_a_secret(request: Request) -> bool:
 
 
 def comes_from_an_allowed_address(request: Request) -> bool:
-    allowed = _networks(tuple(settings.TELEGRAM_IP_ALLOWLIST))
-    if not allowed:
-        return True
-    try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:  # a socket without addresses
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address  # as a socket of both families reports IPv4
-    return any(address in network for network in allowed)
-
-
-@cache
-def _networks(addresses: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
-    return [ip_network(address) for address in addresses]
+    allowed = settings.TELEGRAM_IP_ALLOWLIST
+    return not allowed or is_in(allowed, address_of(request))
 
 
 def read_body(request: Request) -> bytes:

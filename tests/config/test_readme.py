@@ -7,7 +7,9 @@ import pytest
 from config.env import BASE_DIR
 
 README = (BASE_DIR / "README.md").read_text()
-READ = re.compile(r'(?:\benv\.\w+|amounts|required|os\.environ\.get|getenv)\(\s*"([A-Z_]+)"|os\.environ\["([A-Z_]+)"\]')
+READ = re.compile(
+    r'(?:\benv\.\w+|amounts|networks|required|os\.environ\.get|getenv)\(\s*"([A-Z_]+)"|os\.environ\["([A-Z_]+)"\]'
+)
 SOURCES = [
     *(BASE_DIR / "config").rglob("*.py"),
     *(BASE_DIR / "telegram_bot").rglob("*.py"),

@@ -25,10 +25,11 @@ def code_of(enrolment, *, ago: int = 0) -> str:
     return f"{totp(device.bin_key, t0=device.t0, drift=-ago):06}"
 
 
-def signs_in(enrolment, *, address="127.0.0.1", **changes) -> str:
+def signs_in(enrolment, *, address="127.0.0.1", forwarded="", **changes) -> str:
     """Where it leads: the page, or the form again with its errors."""
     data = {"username": "dana", "password": enrolment.password, "otp_token": "", **changes}
-    return Client(REMOTE_ADDR=address).post("/admin/login/?next=/admin/", data, follow=True).content.decode()
+    browser = Client(REMOTE_ADDR=address, HTTP_X_FORWARDED_FOR=forwarded)
+    return browser.post("/admin/login/?next=/admin/", data, follow=True).content.decode()
 
 
 def is_in(page: str) -> bool:
@@ -102,6 +103,22 @@ class TestGuessing:
             signs_in(dana, password="guessed", address="203.0.113.9")
 
         assert is_in(signs_in(dana, otp_token=code_of(dana)))
+
+    def test_elsewhere_behind_the_proxy_does_not_keep_her_out_either(self, dana, settings):
+        settings.TRUSTED_PROXIES = ["127.0.0.1"]
+        for _ in range(LIMIT_OF_NAME + 1):
+            signs_in(dana, password="guessed", forwarded="203.0.113.9")
+
+        assert is_in(signs_in(dana, otp_token=code_of(dana), forwarded="198.51.100.7"))
+
+    def test_ends_whatever_the_guesser_says_about_his_address(self, dana, settings):
+        settings.TRUSTED_PROXIES = ["127.0.0.1"]
+        for number in range(LIMIT_OF_NAME):
+            signs_in(dana, password="guessed", forwarded=f"192.0.2.{number}, 203.0.113.9")
+
+        page = signs_in(dana, otp_token=code_of(dana), forwarded="198.51.100.7, 203.0.113.9")
+
+        assert "Too many attempts" in page
 
     def test_of_many_names_ends_too(self, dana):
         for number in range(LIMIT_OF_ADDRESS):

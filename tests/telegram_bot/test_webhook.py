@@ -77,6 +77,17 @@ class TestStrangers:
 
         assert answer.status_code == status
 
+    def test_are_known_by_their_own_address_behind_a_proxy(self, client, settings):
+        settings.TELEGRAM_IP_ALLOWLIST, settings.TRUSTED_PROXIES = ["149.154.160.0/20"], ["127.0.0.1"]
+        headers = {SECRET_HEADER: settings.TELEGRAM_WEBHOOK_SECRETS[0]}
+
+        def answered(forwarded: str) -> int:
+            said = {**headers, "X-Forwarded-For": forwarded}
+            return client.post(PATH, b'{"update_id": 1}', "application/json", headers=said).status_code
+
+        assert answered("149.154.167.220") == 200
+        assert answered("149.154.167.220, 198.51.100.7") == 401
+
     def test_are_told_apart_while_the_secret_is_rotated(self, telegram_posts, settings):
         old, new = "o" * 32, "n" * 32
         settings.TELEGRAM_WEBHOOK_SECRETS = [new, old]
