@@ -66,6 +66,7 @@ INSTALLED_APPS = [
 WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
     "config.logging.RequestLog",
+    "config.bodies.BodyLimit",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.csp.ScopedCSPMiddleware",
@@ -210,7 +211,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of any body
+# Calls of one address in any 60 seconds, where the API asks for no credentials.
+OPEN_CALLS_PER_MINUTE = env.int("OPEN_CALLS_PER_MINUTE", default=300)
 
 # --- Words and times ----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
+from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -13,6 +14,8 @@ from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from config.addresses import household_of
+from config.api import ratelimit
 from config.api.authentication import ApiKeyAuthentication, BearerAuthentication, Buyer, Program
 from config.api.permissions import HasScope, IsBuyer
 from config.api.problems import Code, Problem
@@ -39,6 +42,13 @@ class ApiView(APIView):
     http_method_names = ["get", "head", "post"]
     content_negotiation_class = FirstRenderer
     problems: ClassVar[tuple[Code, ...]] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Who need not say who he is is counted by where he comes from."""
+        client = household_of(request)
+        if not self.authentication_classes and client:
+            ratelimit.hit(subject=f"open:{client}", limit=settings.OPEN_CALLS_PER_MINUTE)
+        super().initial(request, *args, **kwargs)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Nobody on the way keeps an answer, unless its view says for how long."""

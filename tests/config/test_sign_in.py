@@ -120,6 +120,13 @@ class TestGuessing:
 
         assert "Too many attempts" in page
 
+    @pytest.mark.parametrize("spelled", [" {}", "{} ", "\t{}", "ｄａｎａ", "{}\x00"])
+    def test_ends_however_the_name_is_spelled(self, dana, spelled):
+        for _ in range(LIMIT_OF_NAME):
+            signs_in(dana, username=spelled.format("dana"), password="guessed")
+
+        assert "Too many attempts" in signs_in(dana, otp_token=code_of(dana))
+
     def test_of_many_names_ends_too(self, dana):
         for number in range(LIMIT_OF_ADDRESS):
             signs_in(dana, username=f"guess{number}")
