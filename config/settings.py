@@ -305,6 +305,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
 LOGGING_CONFIG = "config.logging.configure"
+DEFAULT_EXCEPTION_REPORTER = "config.reports.RedactedReporter"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
 
 # What `manage.py doctor` looks at, in this order: each `() -> findings`.

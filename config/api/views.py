@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
+from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
@@ -43,18 +44,23 @@ class ApiView(APIView):
     content_negotiation_class = FirstRenderer
     problems: ClassVar[tuple[Code, ...]] = ()
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Who need not say who he is is counted by where he comes from."""
-        client = household_of(request)
-        if not self.authentication_classes and client:
-            ratelimit.hit(subject=f"open:{client}", limit=settings.OPEN_CALLS_PER_MINUTE)
-        super().initial(request, *args, **kwargs)
-
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Nobody on the way keeps an answer, unless its view says for how long."""
         answer: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
         answer.setdefault("Cache-Control", "no-store")
         return answer
+
+
+class OpenView(ApiView):
+    """For everybody. Who need not say who he is is counted by where he comes from."""
+
+    permission_classes = [AllowAny]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        client = household_of(request)
+        if client:
+            ratelimit.hit(subject=f"open:{client}", limit=settings.OPEN_CALLS_PER_MINUTE)
+        super().initial(request, *args, **kwargs)
 
 
 class BuyerView(ApiView):

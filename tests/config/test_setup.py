@@ -66,6 +66,7 @@ def environment() -> dict[str, str]:
         "DJANGO_",
         "PYTEST_",
         "COV",
+        "LOG_",
         "MAKE",
         "MFLAGS",
     )
