@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils.safestring import SafeString
 from django.views.debug import ExceptionReporter
 
 from config.logging import Redactor, configured_secrets
@@ -10,12 +11,12 @@ from config.logging import Redactor, configured_secrets
 class RedactedReporter(ExceptionReporter):
     """Django hides values by their names; a secret is also in addresses, in variables of any name and in sentences."""
 
-    def get_traceback_html(self) -> str:
+    def get_traceback_html(self) -> SafeString:
         return redacted(super().get_traceback_html())
 
-    def get_traceback_text(self) -> str:
+    def get_traceback_text(self) -> SafeString:
         return redacted(super().get_traceback_text())
 
 
-def redacted(report: str) -> str:
-    return Redactor(configured_secrets())(report)
+def redacted(report: str) -> SafeString:
+    return SafeString(Redactor(configured_secrets())(report))
