@@ -111,6 +111,7 @@ class TestMake:
             "bench",
             "chaos",
             "drill",
+            "fuzz",
             "forget",
             "lock",
         ):
