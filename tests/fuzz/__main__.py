@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str]) -> int:
         house.environment["LOG_LEVEL"] = "ERROR"
         try:
             house.open()
-            report = Run(house, seed=seed, numbers=numbers, bodies=len(numbers)).to_the_end()
+            run = Run(house, seed=seed, numbers=numbers, bodies=len(numbers))
+            signal.signal(signal.SIGTERM, lambda *_: run.stop())
+            signal.signal(signal.SIGINT, lambda *_: run.stop())
+            report = run.to_the_end()
         finally:
             house.close()
     print(report)

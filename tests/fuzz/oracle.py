@@ -26,6 +26,7 @@ CODES = {
     503: {"unavailable", "payments_disabled"},
 }  # fmt: skip
 MEMBERS = {"type", "title", "status", "detail", "code", "errors", "refund_id", "entitlement"}
+MEMBERS |= {"expires_at"}  # of what is active already; the contract leaves further members free
 CHECKOUT = {"method", "pre_checkout_query_id", "ok"}
 
 

@@ -37,8 +37,12 @@ class Report:
         return self.bodies < FEWEST_TO_JUDGE or self.grown <= MOST_GROWTH
 
     @property
+    def sent(self) -> int:
+        return sum(self.answers.values())
+
+    @property
     def passed(self) -> bool:
-        return not self.findings and self.is_flat
+        return not self.findings and self.is_flat and self.sent == self.bodies
 
     def __str__(self) -> str:
         statuses = Counter[int]()
@@ -50,7 +54,7 @@ class Report:
         first, last = self.memory[int(len(self.memory) * WARM)], self.memory[-1]
         lines += [
             "",
-            f"bodies           {self.bodies:,} in {self.seconds:.0f} s, seed {self.seed}",
+            f"bodies           {self.sent:,} of {self.bodies:,} in {self.seconds:.0f} s, seed {self.seed}",
             f"answers of 500   {statuses[500]}",
             f"asked again      {self.asked_again} (503, and taken at the second try)",
             f"good payments    {self.sold}, all recorded and open to their buyers",

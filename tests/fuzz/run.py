@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection, HTTPException
 from random import Random
 from urllib.parse import urlsplit
@@ -71,8 +71,22 @@ class Run:
         self.house = house
         self.report = Report(seed, bodies)
         self._lock = threading.Lock()
-        self.numbers = _shared(numbers, self._lock)
+        self._is_over = False
+        self.numbers = self._shared(iter(numbers))
         self._server = psutil.Process(house.processes["serve"].pid)
+
+    def stop(self) -> None:
+        """Send no more; what was sent is judged."""
+        self._is_over = True
+
+    def _shared(self, waiting: Iterator[int]) -> Iterable[int]:
+        """The numbers for whichever sender comes next."""
+
+        def next_one() -> int | None:
+            with self._lock:
+                return None if self._is_over else next(waiting, None)
+
+        return iter(next_one, None)
 
     def to_the_end(self) -> Report:
         began = time.monotonic()
@@ -117,6 +131,11 @@ class Run:
             self._sell(number)
         if number % LOOK_AFTER == 0:
             self._look()
+            self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{number:,} of {self.report.bodies:,}, {len(self.report.findings)} findings ")
 
     def _note_sentence(self, answer: Answer) -> None:
         try:
@@ -143,14 +162,3 @@ class Run:
 
 
 SCOPES = ("entitlements:read", "payments:read", "payments:ingest", "payments:validate", "refunds:write", "revenue:read")
-
-
-def _shared(numbers: Iterable[int], lock: threading.Lock) -> Iterable[int]:
-    """The numbers for whichever thread comes next."""
-    waiting = iter(numbers)
-
-    def next_one() -> int | None:
-        with lock:
-            return next(waiting, None)
-
-    return itertools.takewhile(lambda number: number is not None, iter(next_one, None))

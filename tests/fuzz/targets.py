@@ -23,7 +23,7 @@ GOOD, SHARE_OF_GOOD = "good", 0.8
 TYPES = ("text/plain", "multipart/form-data; boundary=x", "application/json; charset=utf-16", "application/xml", "x")
 FORGED = (
     "", "Bearer", "Bearer x", "Bearer a.b.c", "Bearer eyJhbGciOiJub25lIn0.e30.", "Basic YTpi", "Api-Key", "Api-Key x",
-    f"Api-Key abcd1234.{'x' * 43}", f"Bearer {'x' * 9_000}", "Token \xff", "bearer \x00".replace("\0", "\x7f"),
+    f"Api-Key abcd1234.{'x' * 43}", f"Bearer {'x' * 9_000}", "Token \xff", "bearer",
 )  # fmt: skip
 WITH_BODY, READ = {400, 413, 415, 422}, {404, 422}
 
