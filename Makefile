@@ -12,8 +12,9 @@ ARGS ?=
 CHAOS_ARGS ?=
 DRILL_ARGS ?=
 TRIALS_ARGS ?=
+FUZZ_ARGS ?=
 
-.PHONY: help install run test cover thorough outages lint messages mutants bench chaos drill trials forget lock
+.PHONY: help install run test cover thorough outages lint messages mutants bench chaos drill trials fuzz forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -55,7 +56,7 @@ cover: test ## the same, and say what they cover
 thorough: export THOROUGH = 1
 thorough: test ## the same with more random steps, more payments at once and more orders
 
-outages: install ## the tests that take the database, the Bot API or Redis away and hold what we promise in seconds
+outages: install ## take the database, the Bot API or Redis away, rotate all secrets, and hold what we promise
 	@$(BIN)/python -m pytest -m alone $(ARGS)
 
 lint: export ENV_FILE =
@@ -91,6 +92,9 @@ drill: install ## lose the database, restore an older dump, reconcile, and compa
 
 trials: install ## poison, outages, slow clients, restarts …: what becomes of those who pay, beside limits (TRIALS_ARGS=…)
 	@$(BIN)/python -m tests.trials $(TRIALS_ARGS)
+
+fuzz: install ## send spoilt bodies to the real server, and judge its answers by the contract (FUZZ_ARGS=…)
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 forget: install ## drop the demo's data
 	@$(BIN)/python -m config.embedded_postgres

@@ -17,6 +17,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.html import escape
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 EventDict = MutableMapping[str, Any]
@@ -30,6 +31,7 @@ QUIET = {
     "urllib3": logging.WARNING,
     "psycopg": logging.WARNING,
     "django.db.backends": logging.WARNING,  # statements and their parameters
+    "django.template": logging.WARNING,  # each variable that a template may lack, with a stack trace
     "procrastinate": logging.WARNING,
     "procrastinate.worker": logging.INFO,  # what became of each job
     "procrastinate.worker.worker": logging.WARNING,
@@ -215,7 +217,7 @@ class Redactor:
             spelling
             for secret in known
             if len(secret) >= SHORTEST_SECRET
-            for spelling in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))
+            for spelling in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), escape(secret))
         }
         self.known = sorted(spellings, key=len, reverse=True)  # one may be part of another
 

@@ -19,6 +19,7 @@ read_env_file()
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", why="Set it to 50 or more random characters; all processes share it.")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # still accepted, see docs/rotation.md
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000" if DEBUG else "").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 ALLOWED_HOSTS = env.list(
@@ -65,6 +66,7 @@ INSTALLED_APPS = [
 WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
     "config.logging.RequestLog",
+    "config.bodies.BodyLimit",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.csp.ScopedCSPMiddleware",
@@ -159,15 +161,20 @@ PAYMENTS_TELEGRAM_GATEWAY = "telegram_bot.gateway.gateway"
 # --- Sign-in ------------------------------------------------------------------------------------------------------
 
 JWT_SIGNING_KEY = required("JWT_SIGNING_KEY", why="Set it to 32 or more random bytes; it signs the buyers' tokens.")
+JWT_SIGNING_KEY_FALLBACKS = env.list("JWT_SIGNING_KEY_FALLBACKS", default=[])  # they sign nothing, but are accepted
 JWT_ISSUER = env.str("JWT_ISSUER", default="starledger")
 JWT_AUDIENCE = env.str("JWT_AUDIENCE", default="starledger")
 JWT_ALGORITHMS = env.list("JWT_ALGORITHMS", default=["HS256"])
 JWT_JWKS_URL = env.str("JWT_JWKS_URL", default="")
 JWT_JWKS_ISSUER = env.str("JWT_JWKS_ISSUER", default="")
 
-if len(JWT_SIGNING_KEY.encode()) < 32:
-    message = "JWT_SIGNING_KEY is shorter than 32 bytes. Use 32 or more random bytes."
-    raise ImproperlyConfigured(message)
+for _name, _keys in {
+    "JWT_SIGNING_KEY": [JWT_SIGNING_KEY],
+    "JWT_SIGNING_KEY_FALLBACKS": JWT_SIGNING_KEY_FALLBACKS,
+}.items():
+    if any(len(key.encode()) < 32 for key in _keys):
+        message = f"{_name} is shorter than 32 bytes. Use 32 or more random bytes."
+        raise ImproperlyConfigured(message)
 if not JWT_ALGORITHMS or not set(JWT_ALGORITHMS) <= {"HS256", "HS384", "HS512"}:
     message = (
         "JWT_ALGORITHMS goes with JWT_SIGNING_KEY: one or more of HS256, HS384, HS512. Public keys need JWT_JWKS_URL."
@@ -204,7 +211,9 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of any body
+# Calls of one address in any 60 seconds, where the API asks for no credentials.
+OPEN_CALLS_PER_MINUTE = env.int("OPEN_CALLS_PER_MINUTE", default=300)
 
 # --- Words and times ----------------------------------------------------------------------------------------------
 
@@ -296,6 +305,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
 LOGGING_CONFIG = "config.logging.configure"
+DEFAULT_EXCEPTION_REPORTER = "config.reports.RedactedReporter"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT, "sentry_dsn": SENTRY_DSN}
 
 # What `manage.py doctor` looks at, in this order: each `() -> findings`.
@@ -328,4 +338,7 @@ WORKER_LOOPS = ["telegram_bot.notices.drain"]
 JOBS_AT_START = ["payments.tasks.reconcile"]
 
 # Derived keys: one secret, several purposes, none of them the secret itself.
-PAYLOAD_KEY = hashlib.blake2b(b"invoice payloads", key=SECRET_KEY.encode()[:64], digest_size=32).digest()
+PAYLOAD_KEYS = [  # the first makes payloads, each of them checks
+    hashlib.blake2b(b"invoice payloads", key=key.encode()[:64], digest_size=32).digest()
+    for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)
+]

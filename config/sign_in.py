@@ -65,7 +65,8 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
     def _count_attempt(self) -> None:
         """Before anything is compared, so that an attempt too many costs nothing and tells nothing."""
         address = household_of(self.request)
-        name = (self["username"].value() or "")[:150]
+        # As the account will be looked for, or other spellings of a name would have attempts of their own.
+        name = self.fields["username"].to_python(self["username"].value()).replace("\x00", "")[:150]
         try:
             hit(subject=f"sign-in:{address}:{name}", limit=LIMIT_OF_NAME, window=WINDOW)
             hit(subject=f"sign-in:{address}", limit=LIMIT_OF_ADDRESS, window=WINDOW)

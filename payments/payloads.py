@@ -23,7 +23,7 @@ MAC_BYTES = 16
 def encode(*, invoice_id: UUID, plan_code: str, payer: int | None, price: Money) -> str:
     """The payload of a new invoice. `payer` is the customer's Telegram id, where it is known."""
     head = f"{VERSION}.{_base64(invoice_id.bytes)}.{plan_code}"
-    return f"{head}.{_mac(head, payer, price)}"
+    return f"{head}.{_mac(settings.PAYLOAD_KEYS[0], head, payer, price)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,13 @@ def read(payload: str, *, payer: int | None, price: Money) -> Quoted | None:
 def is_ours(payload: str, *, payer: int | None, price: Money) -> bool:
     """Whether we once made this payload for this payer and price."""
     head, _, mac = payload.rpartition(".")
-    return hmac.compare_digest(mac.encode(errors="replace"), _mac(head, payer, price).encode())
+    given = mac.encode(errors="replace")
+    return any(hmac.compare_digest(given, _mac(key, head, payer, price).encode()) for key in settings.PAYLOAD_KEYS)
 
 
-def _mac(head: str, payer: int | None, price: Money) -> str:
+def _mac(key: bytes, head: str, payer: int | None, price: Money) -> str:
     bound = f"{head}.{payer or ''}.{price.amount}.{price.currency}"
-    digest = hmac.digest(settings.PAYLOAD_KEY, bound.encode(errors="surrogateescape"), hashlib.sha256)
+    digest = hmac.digest(key, bound.encode(errors="surrogateescape"), hashlib.sha256)
     return _base64(digest[:MAC_BYTES])
 
 

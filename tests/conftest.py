@@ -11,6 +11,7 @@ from django.test import Client
 from playwright.sync_api import sync_playwright
 
 from config import patience
+from config.api import ratelimit
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
@@ -44,6 +45,13 @@ def time_goes_on():
     """A worker that was stopped in this process limited what is left of its time; the next test has its own."""
     yield
     patience._last_end = math.inf
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_been_refused():
+    """What this process remembers of limits belongs to rows that a test takes back."""
+    yield
+    ratelimit.refusals.forget()
 
 
 class TelegramPosts:

@@ -9,12 +9,14 @@ import pytest
 
 from config.embedded_postgres import temporary
 
+DATABASE_PASSWORD = "the-database-password-of-the-tests"  # our own server trusts anybody who can reach its socket
 ENVIRONMENT = {
     "ENV_FILE": "",
     "DEBUG": "false",
     "PUBLIC_URL": "http://localhost:8000",
     "SECRET_KEY": "the-secret-key-of-the-tests-" + "x" * 30,
     "JWT_SIGNING_KEY": "the-jwt-signing-key-of-the-tests-" + "x" * 30,
+    "LOG_LEVEL": "DEBUG",
     "TELEGRAM_BOT_TOKEN": "100000001:the-bot-token-of-the-tests-0000000",
     "TELEGRAM_PAYMENT_PROVIDER_TOKEN": "284685063:TEST:of-the-tests",
     "TELEGRAM_WEBHOOK_SECRET": "the-webhook-secret-of-the-tests-0000",
@@ -42,5 +44,5 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         return
     server = temporary().start()
     early_config.add_cleanup(server.stop)
-    os.environ["DATABASE_URL"] = server.url
+    os.environ["DATABASE_URL"] = server.url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@", 1)
     os.environ["TEST_POSTGRES_LOG"] = str(server.log)

@@ -7,7 +7,8 @@ import math
 import threading
 import time
 from datetime import timedelta
-from typing import Any
+from time import monotonic
+from typing import Any, TypeAlias
 
 import structlog
 from django.conf import settings
@@ -22,6 +23,7 @@ from config.database import retried
 from entitlements.models import RateLimit
 
 WINDOW = timedelta(seconds=60)
+AT_ONCE = 0.001  # seconds, where the place has just become free
 REDIS_SECONDS = 0.5  # a Redis slower than this counts as gone
 
 log = structlog.get_logger(__name__)
@@ -42,16 +44,56 @@ def hit(*, subject: str, limit: int, window: timedelta = WINDOW) -> None:
 
     :raises RateLimited: when the last window holds `limit` attempts already
     """
-    wait = None
-    if settings.REDIS_URL:
-        try:
-            wait = _seconds_to_wait_by_redis(subject, limit, window)
-        except StorageError as error:
-            log.warning("rate limit counted in PostgreSQL, for Redis is out of reach", error=str(error.storage_error))
-    if wait is None:
-        wait = _seconds_to_wait(subject, limit, window)
+    attempt = (subject, limit, window)
+    wait = refusals.wait(attempt)
+    if wait <= 0:
+        wait = _asked(*attempt)
+        if wait > 0:
+            refusals.note(attempt, wait)
     if wait > 0:
         raise RateLimited(max(1, math.ceil(wait)))
+
+
+Attempt: TypeAlias = tuple[str, int, timedelta]  # its subject, limit and window
+
+
+class Refusals:
+    """Whom this process has refused, and until when: who comes meanwhile is refused without asking the store.
+
+    So a flood neither writes nor waits in the line at its row, where it would hold up everybody's requests. Nobody is
+    refused whom the store would let through, for attempts leave a window in no other way than by growing old.
+    """
+
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._until: dict[Attempt, float] = {}
+
+    def wait(self, attempt: Attempt) -> float:
+        """Seconds that are left to wait; none when it is 0 or less."""
+        return self._until.get(attempt, 0.0) - monotonic()
+
+    def note(self, attempt: Attempt, wait: float) -> None:
+        if len(self._until) >= self.MOST:
+            self.forget()
+        self._until[attempt] = monotonic() + wait
+
+    def forget(self) -> None:
+        """The stores know them all."""
+        self._until.clear()
+
+
+refusals = Refusals()
+
+
+def _asked(subject: str, limit: int, window: timedelta) -> float:
+    """Seconds to wait, as the store says that is in reach; 0 when the attempt is let through, and counted."""
+    if settings.REDIS_URL:
+        try:
+            return _seconds_to_wait_by_redis(subject, limit, window)
+        except StorageError as error:
+            log.warning("rate limit counted in PostgreSQL, for Redis is out of reach", error=str(error.storage_error))
+    return _seconds_to_wait(subject, limit, window)
 
 
 # The row's lock puts attempts of one subject in a queue, and the clock is read behind it: whatever the concurrency,
@@ -87,7 +129,7 @@ def _seconds_to_wait_by_redis(subject: str, limit: int, window: timedelta) -> fl
     limiter, item = _redis(settings.REDIS_URL), RateLimitItemPerSecond(limit, int(window.total_seconds()))
     if limiter.hit(item, subject):
         return 0
-    return max(1, limiter.get_window_stats(item, subject).reset_time - time.time())
+    return max(AT_ONCE, limiter.get_window_stats(item, subject).reset_time - time.time())
 
 
 _making = threading.Lock()

@@ -56,8 +56,7 @@ class ProblemAwareSchema(AutoSchema):
 
     def problems(self) -> list[Code]:
         codes = {Code.UNAVAILABLE, *getattr(self.view, "problems", ())}
-        if self.view.authentication_classes:
-            codes |= WITH_CREDENTIALS
+        codes |= WITH_CREDENTIALS if self.view.authentication_classes else {Code.RATE_LIMITED}
         for permission in self.view.get_permissions():
             if isinstance(permission, EntitlementRequired):
                 codes |= {Code.CUSTOMER_BLOCKED, Code.ENTITLEMENT_REQUIRED}

@@ -71,13 +71,24 @@ def read(token: str) -> Claims:
         if settings.JWT_JWKS_URL and (header := jwt.get_unverified_header(token))["alg"] not in SYMMETRIC:
             key = key_set(settings.JWT_JWKS_URL).key(header.get("kid", ""))
             return _claims(_decode(token, key, ASYMMETRIC, settings.JWT_JWKS_ISSUER)["payload"])
-        decoded = _decode(token, settings.JWT_SIGNING_KEY, settings.JWT_ALGORITHMS, settings.JWT_ISSUER)
-        # A host that shares our key may leave the key's name out.
-        if decoded["header"].get("kid", own := key_id(settings.JWT_SIGNING_KEY)) != own:
-            raise InvalidToken("names another key")
-        return _claims(decoded["payload"])
+        return _claims(_signed_by_us(token))
     except (jwt.PyJWTError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise InvalidToken(str(error)) from error
+
+
+def _signed_by_us(token: str) -> dict[str, Any]:
+    """The payload of a token of our key, or of one that is being rotated."""
+    for key in (settings.JWT_SIGNING_KEY, *settings.JWT_SIGNING_KEY_FALLBACKS):
+        try:
+            decoded = _decode(token, key, settings.JWT_ALGORITHMS, settings.JWT_ISSUER)
+        except jwt.InvalidSignatureError:
+            continue
+        # A host that shares our key may leave the key's name out.
+        if decoded["header"].get("kid", key_id(key)) != key_id(key):
+            raise InvalidToken("names another key")
+        payload: dict[str, Any] = decoded["payload"]
+        return payload
+    raise InvalidToken("not signed by a key of ours")
 
 
 @cache

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
+from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
+from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from config.addresses import household_of
+from config.api import ratelimit
 from config.api.authentication import ApiKeyAuthentication, BearerAuthentication, Buyer, Program
 from config.api.permissions import HasScope, IsBuyer
 from config.api.problems import Code, Problem
@@ -45,6 +49,18 @@ class ApiView(APIView):
         answer: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
         answer.setdefault("Cache-Control", "no-store")
         return answer
+
+
+class OpenView(ApiView):
+    """For everybody. Who need not say who he is is counted by where he comes from."""
+
+    permission_classes = [AllowAny]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        client = household_of(request)
+        if client:
+            ratelimit.hit(subject=f"open:{client}", limit=settings.OPEN_CALLS_PER_MINUTE)
+        super().initial(request, *args, **kwargs)
 
 
 class BuyerView(ApiView):

@@ -7,14 +7,13 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from config.api import idempotency
 from config.api.formats import json_response, rfc3339, rfc3339_or_null
 from config.api.pagination import page_of
 from config.api.problems import Code, Problem
-from config.api.views import ApiView, BuyerView, ProgramView, checked
+from config.api.views import BuyerView, OpenView, ProgramView, checked
 from config.database import database_now
 from entitlements.identities import customer_by_name
 from entitlements.models import Scope
@@ -30,9 +29,7 @@ from payments.revenue import revenue
 CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
 
 
-class CatalogView(ApiView):
-    permission_classes = [AllowAny]
-
+class CatalogView(OpenView):
     @extend_schema(operation_id="catalog", responses=serializers.CatalogSerializer)
     def get(self, request: Request) -> HttpResponse:
         """What is for sale."""

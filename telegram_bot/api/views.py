@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from config.api import tokens
 from config.api.formats import json_response
 from config.api.problems import Code, Problem
-from config.api.views import ApiView, ProgramView, checked
+from config.api.views import OpenView, ProgramView, checked
 from entitlements.models import Scope
 from payments.checkout import CheckoutRefused, PreCheckout, validate_checkout
 from telegram_bot import texts
@@ -26,8 +25,7 @@ from telegram_bot.api.sign_in import InvalidInitData, opener_of
 from telegram_bot.handlers.people import customer_of
 
 
-class ExchangeInitDataView(ApiView):
-    permission_classes = [AllowAny]
+class ExchangeInitDataView(OpenView):
     problems = (Code.INVALID_TOKEN, Code.CUSTOMER_BLOCKED)
 
     @extend_schema(operation_id="exchange_initdata", request=InitDataSerializer, responses=SignedInSerializer)

@@ -200,6 +200,13 @@ class LocalTelegram:
         """Take Stars from the balance as Apple and Google do: the list does not know of it, and nobody is told."""
         self._loop.now(lambda: self._world.charge_back(stars))
 
+    # The bot
+
+    def revokes_token(self) -> str:
+        """Take the bot's token back, and tell the new one."""
+        self.token = self._loop.now(self._world.revoke_token)
+        return self.token
+
     def wait_until_quiet(self, *, timeout: float = 10.0) -> None:
         """:raises TimeoutError: some update has not arrived; says which"""
         deliveries = self._world.deliveries

@@ -16,15 +16,15 @@ from telegram_bot.sandbox.methods import Methods
 from telegram_bot.sandbox.schema import Json, Schema
 from telegram_bot.sandbox.store import Store
 from telegram_bot.sandbox.subscriptions import Subscriptions
-from telegram_bot.sandbox.truth import Bot, Truth
+from telegram_bot.sandbox.truth import Bot, Truth, Webhook
 
 TOKEN = re.compile(r"[1-9][0-9]{5,11}:[A-Za-z0-9_-]{30,64}")
 DEMO_TOKEN = "100000001:local-telegram-takes-any-token-of-this-form"  # noqa: S105 it opens nothing
 
 
-def new_token() -> str:
+def new_token(bot_id: int | None = None) -> str:
     letters = string.ascii_letters + string.digits
-    return f"{secrets.randbelow(9 * 10**9) + 10**9}:AA{''.join(secrets.choice(letters) for _ in range(33))}"
+    return f"{bot_id or secrets.randbelow(9 * 10**9) + 10**9}:AA{''.join(secrets.choice(letters) for _ in range(33))}"
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,11 @@ class World:
     def charge_back(self, stars: int) -> None:
         self.truth.charged_back += stars
         self.truth.touch()
+
+    def revoke_token(self) -> str:
+        """What /revoke does at @BotFather, and the new token: the old one opens nothing any more, and with its session
+        went the webhook and the updates that waited for it.
+        """
+        self.truth.bot.token = new_token(self.truth.bot.id)
+        self.deliveries.set_webhook(Webhook(), drop_pending=True)
+        return self.truth.bot.token

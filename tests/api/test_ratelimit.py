@@ -31,6 +31,7 @@ def make_older(seconds: float, subject="alice") -> None:
     kept = RateLimit.objects.get(pk=subject)
     kept.attempts = [attempt - timedelta(seconds=seconds) for attempt in kept.attempts]
     kept.save()
+    ratelimit.refusals.forget()
 
 
 def allowed_of(attempts: int, attempt=allowed) -> int:
@@ -90,6 +91,30 @@ class TestAWindow:
             hit(subject="alice", limit=2)
 
         assert refused.value.retry_after == 40
+
+    def test_refuses_a_flood_without_asking_the_store(self, django_assert_num_queries):
+        for _ in range(6):
+            allowed()
+
+        with django_assert_num_queries(0):
+            assert [allowed() for _ in range(100)] == [False] * 100
+
+    def test_asks_the_store_again_when_the_wait_is_over_or_the_limit_is_another(self):
+        allowed(limit=1, window=timedelta(seconds=0.5))
+        assert not allowed(limit=1, window=timedelta(seconds=0.5))
+        assert allowed(limit=2, window=timedelta(seconds=0.5))
+
+        time.sleep(0.6)
+
+        assert allowed(limit=1, window=timedelta(seconds=0.5))
+
+    def test_remembers_a_bounded_number_of_refusals(self, monkeypatch):
+        monkeypatch.setattr(ratelimit.Refusals, "MOST", 3)
+
+        for number in range(20):
+            ratelimit.refusals.note((f"subject {number}", 1, WINDOW), 60)
+
+        assert len(ratelimit.refusals._until) <= 3
 
     def test_is_one_per_subject(self):
         assert [allowed("alice", 1), allowed("bob", 1), allowed("alice", 1)] == [True, True, False]

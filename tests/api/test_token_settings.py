@@ -11,6 +11,7 @@ import pytest
     "setting",
     [
         {"JWT_SIGNING_KEY": "short"},
+        {"JWT_SIGNING_KEY_FALLBACKS": f"{'long enough' * 3},short"},
         {"JWT_ALGORITHMS": "RS256"},
         {"JWT_ALGORITHMS": "HS256,none"},
         {"JWT_JWKS_URL": "https://host.example/jwks.json"},

@@ -58,6 +58,51 @@ class TestOurOwnToken:
         assert kid not in configured.JWT_SIGNING_KEY
 
 
+class TestWhileTheKeyIsRotated:
+    OLD = "the old key, of more than thirty-two bytes " * 2
+
+    @pytest.fixture
+    def rotated(self, settings):
+        settings.JWT_SIGNING_KEY_FALLBACKS = [self.OLD]
+
+    @pytest.mark.usefixtures("rotated")
+    def test_tokens_of_the_old_key_let_in_until_it_is_taken_away(self, alice, settings):
+        named, unnamed = (
+            signed(claims_of(alice), key=self.OLD, kid=tokens.key_id(self.OLD)),
+            signed(claims_of(alice), key=self.OLD),
+        )
+        assert [bearing(named).status_code, bearing(unnamed).status_code] == [200, 200]
+
+        settings.JWT_SIGNING_KEY_FALLBACKS = []
+
+        assert [bearing(named).status_code, bearing(unnamed).status_code] == [401, 401]
+
+    @pytest.mark.usefixtures("rotated")
+    def test_new_tokens_are_signed_with_the_new_key(self, alice):
+        token = tokens.issue(user_id=alice.user_id, telegram_user_id=None)
+
+        assert jwt.get_unverified_header(token)["kid"] == tokens.key_id(configured.JWT_SIGNING_KEY)
+
+    @pytest.mark.usefixtures("rotated")
+    @pytest.mark.parametrize(
+        "forgery",
+        [
+            {"key": "another key of more than thirty-two bytes"},
+            {"key": OLD, "kid": "foreign"},
+            {"key": OLD, "algorithm": "HS512"},
+        ],
+    )
+    def test_forgeries_are_none_the_better(self, alice, forgery):
+        assert problem_of(bearing(signed(claims_of(alice), **forgery))) == (401, "invalid_token")
+
+    @pytest.mark.usefixtures("rotated")
+    def test_the_old_key_does_not_prolong_a_token(self, alice):
+        now = int(time.time())
+        expired = signed(claims_of(alice, iat=now - 100, exp=now - 31), key=self.OLD)
+
+        assert problem_of(bearing(expired)) == (401, "invalid_token")
+
+
 class TestNoToken:
     def test_is_asked_for(self, nobody):
         """4.7"""

@@ -66,6 +66,7 @@ def environment() -> dict[str, str]:
         "DJANGO_",
         "PYTEST_",
         "COV",
+        "LOG_",
         "MAKE",
         "MFLAGS",
     )
@@ -111,6 +112,7 @@ class TestMake:
             "chaos",
             "drill",
             "trials",
+            "fuzz",
             "forget",
             "lock",
         ):

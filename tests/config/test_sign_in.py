@@ -1,11 +1,14 @@
 """Nobody is in the admin without both factors, and nobody may guess."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from django.test import Client
+from django.db import connection
+from django.test import Client, RequestFactory
 from django_otp.oath import totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from config.sign_in import LIMIT_OF_ADDRESS, LIMIT_OF_NAME
+from config.sign_in import LIMIT_OF_ADDRESS, LIMIT_OF_NAME, SignInForm
 from config.staff import Role, enrol
 
 pytestmark = pytest.mark.django_db
@@ -119,6 +122,27 @@ class TestGuessing:
         page = signs_in(dana, otp_token=code_of(dana), forwarded="198.51.100.7, 203.0.113.9")
 
         assert "Too many attempts" in page
+
+    @pytest.mark.parametrize("spelled", [" {}", "{} ", "\t{}", "ｄａｎａ", "{}\x00"])
+    def test_ends_however_the_name_is_spelled(self, dana, spelled):
+        for _ in range(LIMIT_OF_NAME):
+            signs_in(dana, username=spelled.format("dana"), password="guessed")
+
+        assert "Too many attempts" in signs_in(dana, otp_token=code_of(dana))
+
+    def test_two_hundred_at_once_are_no_more_than_one_after_the_other(self, dana):
+        def guess(number: int) -> bool:
+            request = RequestFactory().post("/admin/login/", headers={"X-Forwarded-For": f"192.0.2.{number}"})
+            form = SignInForm(request, data={"username": "dana", "password": "guessed", "otp_token": "000000"})
+            try:
+                return "Too many attempts" not in str(form.errors)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(50) as threads:
+            compared = sum(threads.map(guess, range(200)))
+
+        assert compared == LIMIT_OF_NAME
 
     def test_of_many_names_ends_too(self, dana):
         for number in range(LIMIT_OF_ADDRESS):

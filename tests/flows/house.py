@@ -17,6 +17,7 @@ from config.env import BASE_DIR
 from telegram_bot.sandbox.server import LocalTelegram
 from tests.ports import free_port
 
+PATH, SECRET_HEADER = "/api/v1/telegram/webhook", "X-Telegram-Bot-Api-Secret-Token"
 PATIENCE = 60.0  # seconds; far more than anything here takes, also where three tests share two slow processors
 
 
@@ -36,6 +37,7 @@ class House:
             "TELEGRAM_PAYMENT_PROVIDER_TOKEN": "284685063:TEST:flows",
             "METRICS_TOKEN": "the-metrics-token-of-the-tests",
             "LOG_LEVEL": "DEBUG",
+            "OPEN_CALLS_PER_MINUTE": "100000",  # all people of the tests have one address
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.clients: list[httpx.Client] = []
@@ -78,6 +80,15 @@ class House:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def restart(self) -> None:
+        """Stop everything in order, and start it with the environment of now."""
+        for name in ("serve", "worker"):
+            process = self.processes.pop(name)
+            process.terminate()
+            process.wait(timeout=PATIENCE)
+        self.start("worker")
+        self.restart_web()
+
     def restart_web(self) -> None:
         self.start("serve", "--port", str(urlsplit(self.url).port))
         self.wait_for(lambda: httpx.get(f"{self.url}/healthz").status_code == 200, "the web server")
@@ -116,10 +127,17 @@ class House:
 
     def sign_in(self, person: Any) -> httpx.Client:
         """A client of the API with the token that a Mini App of this person gets."""
-        answer = httpx.post(
-            f"{self.url}/api/v1/miniapp/exchange-initdata", json={"init_data": person.init_data()}
-        ).raise_for_status()
+        return self.client_of(person.init_data())
+
+    def client_of(self, init_data: str) -> httpx.Client:
+        exchange = f"{self.url}/api/v1/miniapp/exchange-initdata"
+        answer = httpx.post(exchange, json={"init_data": init_data}, timeout=PATIENCE).raise_for_status()
         return self.client({"Authorization": f"Bearer {answer.json()['access']}"})
+
+    def post_update(self, body: bytes, *, secret: str = "") -> httpx.Response:
+        """Post an update as Telegram does, or with another secret."""
+        headers = {SECRET_HEADER: secret or self.environment["TELEGRAM_WEBHOOK_SECRET"].partition(",")[0]}
+        return httpx.post(f"{self.url}{PATH}", content=body, headers=headers, timeout=PATIENCE)
 
     def program(self, *scopes: str) -> httpx.Client:
         """A client with an API key of these scopes."""
