@@ -63,7 +63,7 @@ INSTALLED_APPS = [
 # Around Django's handler, so that nothing can come between a payment and its recording.
 WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
-    "config.logging.RequestLog",
+    "config.requests.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.csp.ScopedCSPMiddleware",
