@@ -12,16 +12,12 @@ from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from config.health import LONGEST_WAIT, SchemaBehind, require_current_schema
-from config.jobs import SECONDS_WITHOUT_HEARTBEAT, oldest_seconds
+from config.jobs import oldest_seconds, workers_alive
 
 OLDEST_POSTGRES = 14
 LARGEST_SKEW = 5.0  # seconds
 FULLEST = 0.8  # of the connections that the server allows
 
-WORKERS = """
-    SELECT count(*) FROM procrastinate_workers
-    WHERE last_heartbeat > clock_timestamp() - make_interval(secs => %s)
-"""
 CONNECTIONS = "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity WHERE datname IS NOT NULL"
 
 
@@ -119,10 +115,7 @@ def connections() -> Iterator[Finding]:
 
 
 def workers() -> Iterator[Finding]:
-    with connection.cursor() as cursor:
-        cursor.execute(WORKERS, [SECONDS_WITHOUT_HEARTBEAT])
-        (alive,) = cursor.fetchone()
-    if alive:
+    if alive := workers_alive():
         yield good("workers", f"{alive} at work")
     else:
         yield bad("workers", "none: no command is answered, nothing is sent", "Start `manage.py worker`.")
