@@ -15,7 +15,7 @@ SOURCES = [
     BASE_DIR / "tests" / "postgres.py",
 ]
 # Set by us for our own processes, or by tools.
-NOT_FOR_PEOPLE = {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR", "TEST_POSTGRES_LOG", "LD_LIBRARY_PATH", "PATH"}
+NOT_FOR_PEOPLE = {"DJANGO_SETTINGS_MODULE", "TEST_POSTGRES_LOG", "LD_LIBRARY_PATH", "PATH"}
 VARIABLES = {
     name for source in SOURCES for names in READ.findall(source.read_text()) for name in names if name
 } - NOT_FOR_PEOPLE
