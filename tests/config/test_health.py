@@ -72,7 +72,10 @@ class TestReadyz:
         )
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM procrastinate_jobs")
-            cursor.execute("INSERT INTO procrastinate_jobs (task_name, scheduled_at) VALUES ('nothing', %s)", [due])
+            cursor.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, scheduled_at) VALUES ('q', 'nothing', %s)",
+                [due],
+            )
 
         answer = client.get("/readyz")
 
