@@ -5,6 +5,7 @@ import re
 import pytest
 
 from config.env import BASE_DIR
+from tests.payments.test_metrics import PROMISED
 
 README = (BASE_DIR / "README.md").read_text()
 READ = re.compile(r'(?:\benv\.\w+|amounts|required|os\.environ\.get|getenv)\(\s*"([A-Z_]+)"|os\.environ\["([A-Z_]+)"\]')
@@ -34,6 +35,11 @@ def test_names_the_variable(variable):
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_names_the_command(command):
     assert f"manage.py {command}" in README
+
+
+@pytest.mark.parametrize("metric", PROMISED)
+def test_names_the_metric(metric):
+    assert f"`{metric}`" in README
 
 
 def test_looks_where_variables_are():
