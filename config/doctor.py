@@ -8,19 +8,30 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db import Error, connection
 
+from config.api import ratelimit
 from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from config.health import LONGEST_WAIT, SchemaBehind, require_current_schema
-from config.jobs import SECONDS_WITHOUT_HEARTBEAT, oldest_seconds
+from config.jobs import oldest_seconds, workers_alive
 
 OLDEST_POSTGRES = 14
 LARGEST_SKEW = 5.0  # seconds
 FULLEST = 0.8  # of the connections that the server allows
 
-WORKERS = """
-    SELECT count(*) FROM procrastinate_workers
-    WHERE last_heartbeat > clock_timestamp() - make_interval(secs => %s)
+MEGABYTE = 1024 * 1024
+LARGEST_BACKLOG = 1024 * MEGABYTE  # of what a replica has not fetched
+LONGEST_TRANSACTION = 3600.0  # seconds; a backup of a large database takes some
+
+OLDEST_TRANSACTION = """
+    SELECT extract(epoch FROM clock_timestamp() - xact_start)::float, pid FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+      AND xact_start IS NOT NULL
+    ORDER BY xact_start LIMIT 1
+"""
+UNREAD_SLOTS = """
+    SELECT slot_name, active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::float
+    FROM pg_replication_slots ORDER BY slot_name
 """
 CONNECTIONS = "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity WHERE datname IS NOT NULL"
 
@@ -118,11 +129,58 @@ def connections() -> Iterator[Finding]:
         yield good("connections", seen)
 
 
-def workers() -> Iterator[Finding]:
+def transactions() -> Iterator[Finding]:
+    """Of other roles' sessions it sees as much as this role may."""
     with connection.cursor() as cursor:
-        cursor.execute(WORKERS, [SECONDS_WITHOUT_HEARTBEAT])
-        (alive,) = cursor.fetchone()
-    if alive:
+        cursor.execute(OLDEST_TRANSACTION)
+        seconds, pid = cursor.fetchone() or (0.0, None)
+    if seconds > LONGEST_TRANSACTION:
+        yield bad(
+            "open transactions",
+            f"that of process {pid} has been open for {how_long(seconds)}",
+            "Nothing is cleaned up or summed behind it. If it is no backup, end it: SELECT pg_terminate_backend(pid).",
+        )
+    else:
+        yield good("open transactions", f"the oldest is {how_long(seconds)} old" if pid else "none")
+
+
+def replication() -> Iterator[Finding]:
+    """What nobody fetches fills the disk, and a database without disk takes no payment."""
+    with connection.cursor() as cursor:
+        cursor.execute(UNREAD_SLOTS)
+        slots = cursor.fetchall()
+    if not slots:
+        yield skipped("replication", "nobody reads along")
+    for name, active, unread in slots:
+        seen = f"{name}: {unread / MEGABYTE:.0f} MB not fetched"
+        if unread > LARGEST_BACKLOG and not active:
+            todo = f"Bring that replica back, or let go of it: SELECT pg_drop_replication_slot('{name}')."
+            yield bad("replication", f"{seen}, and nobody reads it", todo)
+        else:
+            yield good("replication", seen)
+
+
+def redis() -> Iterator[Finding]:
+    if not settings.REDIS_URL:
+        yield skipped("Redis", "REDIS_URL is not set: rate limits are counted in PostgreSQL")
+    elif ratelimit.redis_answers():
+        yield good("Redis", "it answers")
+    else:
+        seen = "it does not answer: rate limits are counted in PostgreSQL meanwhile"
+        yield bad("Redis", seen, "Is it running, and are host, port and password in REDIS_URL right?")
+
+
+def watching() -> Iterator[Finding]:
+    if settings.METRICS_TOKEN:
+        yield good("metrics", "open for those who hold METRICS_TOKEN")
+    elif settings.DEBUG:
+        yield skipped("metrics", "open for everybody, as is usual in development")
+    else:
+        yield skipped("metrics", "closed: set METRICS_TOKEN to be called when something breaks")
+
+
+def workers() -> Iterator[Finding]:
+    if alive := workers_alive():
         yield good("workers", f"{alive} at work")
     else:
         yield bad("workers", "none: no command is answered, nothing is sent", "Start `manage.py worker`.")

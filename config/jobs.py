@@ -22,6 +22,18 @@ OLDEST_SECONDS = """
     )), 0)::float
 """
 
+WORKERS = (
+    "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > clock_timestamp() - make_interval(secs => %s)"
+)
+
+
+def workers_alive() -> int:
+    """How many workers have given a sign of life lately."""
+    with connection.cursor() as cursor:
+        cursor.execute(WORKERS, [SECONDS_WITHOUT_HEARTBEAT])
+        (alive,) = cursor.fetchone()
+    return int(alive)
+
 
 def oldest_seconds() -> float:
     """For how long the job that has been due the longest has waited; 0 when none is due."""
@@ -36,6 +48,7 @@ class Queue(Collector):
         yield GaugeMetricFamily(
             "starledger_jobs_oldest_seconds", "For how long the oldest due job has waited.", value=oldest_seconds()
         )
+        yield GaugeMetricFamily("starledger_workers", "Workers that give signs of life.", value=workers_alive())
 
     def describe(self) -> list[Metric]:
         return []

@@ -3,11 +3,10 @@
 import json
 import logging
 import re
-import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -15,10 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.utils.html import escape
-from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
+from structlog.contextvars import get_contextvars
 
 EventDict = MutableMapping[str, Any]
 
@@ -33,8 +30,6 @@ QUIET = {
     "django.db.backends": logging.WARNING,  # statements and their parameters
     "django.template": logging.WARNING,  # each variable that a template may lack, with a stack trace
     "procrastinate": logging.WARNING,
-    "procrastinate.worker": logging.INFO,  # what became of each job
-    "procrastinate.worker.worker": logging.WARNING,
 }
 
 PROCESSORS: list[structlog.typing.Processor] = []  # always this list: loggers that are cached hold on to it
@@ -73,8 +68,13 @@ def configure(config: dict[str, Any]) -> None:
 
 
 def has_a_stack_trace(record: logging.LogRecord) -> bool:
-    """For what Django says of requests: RequestLog has told of every 4xx and 5xx, but not why."""
+    """For what Django says of requests: config.requests has told of every 4xx and 5xx, but not why."""
     return record.exc_info is not None
+
+
+def milliseconds_since(began: float) -> float:
+    """For a line's `duration_ms`, from a moment of `time.perf_counter`."""
+    return round((time.perf_counter() - began) * 1000, 1)
 
 
 # --- Where lines go -------------------------------------------------------------------------------------------------
@@ -266,40 +266,3 @@ def log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceba
 def log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value and not issubclass(args.exc_type, SystemExit):
         log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
-
-
-# --- Requests -------------------------------------------------------------------------------------------------------
-
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-log = structlog.get_logger("request")
-
-
-def bind_request_id(request: HttpRequest) -> str:
-    """Give every line of this request its id: the caller's, when it is a plain word, or a new one."""
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
-    request_id = given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    clear_contextvars()
-    bind_contextvars(request_id=request_id)
-    return request_id
-
-
-class RequestLog:
-    """Middleware: one line per request, without its query string, headers and body; its id is in every line of it."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        started = time.perf_counter()
-        request_id = bind_request_id(request)
-        response = self.get_response(request)
-        response["X-Request-ID"] = request_id
-        log.info(
-            "request",
-            method=request.method,
-            path=request.path,
-            status=response.status_code,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
-        )
-        clear_contextvars()
-        return response

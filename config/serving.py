@@ -40,7 +40,7 @@ def serve(*, host: str, port: int, workers: int, threads: int) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=10_000, keep_alive=True),
         websockets=False,
         workers_kill_timeout=STOP_SECONDS,
-        # Its lines go the way of all others, and only those about trouble; requests are logged by RequestLog.
+        # Its lines go the way of all others, and only those about trouble; requests are told by config.requests.
         log_level=LogLevels.error,
         log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {"propagate": True}}},
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -65,7 +66,7 @@ INSTALLED_APPS = [
 # Around Django's handler, so that nothing can come between a payment and its recording.
 WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "telegram_bot.middleware.WebhookFirst"]
 MIDDLEWARE = [
-    "config.logging.RequestLog",
+    "config.requests.RequestLog",
     "config.bodies.BodyLimit",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -301,6 +302,10 @@ OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 # --- What operators see -------------------------------------------------------------------------------------------
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+_shared_metrics = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
+if _shared_metrics and not Path(_shared_metrics).is_dir():
+    message = f"PROMETHEUS_MULTIPROC_DIR is {_shared_metrics}: there is no such directory. Make it, or leave it unset."
+    raise ImproperlyConfigured(message)
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
@@ -321,11 +326,14 @@ DOCTOR_CHECKS = [
             "durability",
             "clock",
             "connections",
+            "transactions",
+            "replication",
+            "redis",
         )
     ),
     *(f"payments.doctor.{name}" for name in ("guards", "books", "reconciliation", "provider_token", "telegrams_rule")),
     *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "secret", "webhook", "inbox")),
-    *(f"config.doctor.{name}" for name in ("workers", "jobs")),
+    *(f"config.doctor.{name}" for name in ("workers", "jobs", "watching")),
     "payments.doctor.messages",
 ]
 

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django_otp import devices_for_user, match_token
+from structlog.contextvars import bind_contextvars
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
@@ -87,6 +88,7 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def has_permission(self, request: HttpRequest) -> bool:
         allowed: bool = super().has_permission(request)
+        bind_contextvars(staff=request.user.pk)
         return allowed and (request.user.is_verified() or not settings.STAFF_SECOND_FACTOR)  # type: ignore[union-attr]
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import structlog
@@ -15,13 +16,16 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections, connection
 from django.utils.module_loading import import_string
-from procrastinate import App, PsycopgConnector
+from procrastinate import App, JobContext, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.middleware import AsyncCallNext
 from procrastinate.worker import Worker
 from psycopg_pool import AsyncConnectionPool
+from structlog.contextvars import bind_contextvars
 
 from config.jobs import HEARTBEAT_SECONDS, SECONDS_WITHOUT_HEARTBEAT
+from config.logging import milliseconds_since
 from config.patience import PatientAsyncConnection, end_within
 
 STOP_SECONDS = 8.0  # less than the ten that process managers wait before they kill
@@ -88,13 +92,42 @@ async def run_jobs(*, concurrency: int, asked: asyncio.Event) -> None:
                     shutdown_graceful_timeout=STOP_SECONDS,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=SECONDS_WITHOUT_HEARTBEAT,
-                    task_middleware=app.worker_defaults["task_middleware"],
+                    **middleware(),
                 )
                 await run_until_asked(worker, asked)
         except (ConnectorException, psycopg.Error) as error:
             log.warning("the job queue is out of reach", error=str(error.__cause__ or error).strip())
             with suppress(TimeoutError):
                 await asyncio.wait_for(asked.wait(), PAUSE_SECONDS)
+
+
+def middleware() -> dict[str, Any]:
+    """What is around each job: Django's care for connections, and the line that tells of it."""
+    return {"task_middleware": app.worker_defaults["task_middleware"], "worker_middleware": [tell]}
+
+
+async def tell(job: AsyncCallNext, context: JobContext, worker: Worker) -> Any:
+    """Middleware: one line per job, with all that was bound meanwhile; each job has a context of its own.
+
+    Of one that fails for good procrastinate tells the stack trace.
+    """
+    began = time.perf_counter()
+    bind_contextvars(job_id=context.job.id, task=context.job.task_name)
+    failure: BaseException | None = None
+    try:
+        return await job()
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        log.info(
+            "job",
+            arguments=context.job.task_kwargs,
+            attempts=context.job.attempts,
+            outcome="done" if failure is None else "failed",
+            error=repr(failure) if failure else None,
+            duration_ms=milliseconds_since(began),
+        )
 
 
 async def run_until_asked(worker: Worker, asked: asyncio.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from django.db.models import Min, Sum
+from django.db.models import Sum
 from django.urls import reverse
 
 from config.attention import MOST_COUNTED, Figure, how_long, how_many
@@ -63,7 +63,7 @@ def last_reconciliation() -> Figure:
 
 
 def oldest_unsent_notice() -> Figure:
-    oldest = Notice.objects.owed().aggregate(oldest=Min("created_at"))["oldest"]
+    oldest = Notice.objects.oldest_owed()
     waited = (database_now() - oldest).total_seconds() if oldest else 0.0
     return Figure(
         what="Oldest unsent message",

@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 from psycopg.types.numeric import Int8
+from structlog.contextvars import bind_contextvars
 
 from config.database import Beside, retried
 from payments.models import CheckoutDecision, InvoiceStatus, WhenActive
@@ -141,15 +142,16 @@ def decide_checkout(*, query: PreCheckout, beside: Beside) -> Decision:
         )
         if cursor.fetchone() is None:
             reason = CheckoutDecision.objects.get(query_id=query.query_id).reason
-    logger.info(
-        "checkout decided",
-        ok=not reason,
-        reason=reason,
-        user_id=quoted.user_id if quoted else None,
-        plan_code=quoted.plan_code if quoted else None,
-        amount=query.amount,
-        currency=query.currency,
-    )
+    facts = {
+        "ok": not reason,
+        "reason": reason,
+        "user_id": quoted.user_id if quoted else None,
+        "plan_code": quoted.plan_code if quoted else None,
+        "amount": query.amount,
+        "currency": query.currency,
+    }
+    bind_contextvars(**facts)
+    logger.info("checkout decided", **facts)
     return Decision(query.query_id, reason)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Max, Min
+from django.db.models import Max
 
 from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
@@ -104,7 +104,7 @@ def telegrams_rule() -> Iterator[Finding]:
 
 
 def messages() -> Iterator[Finding]:
-    oldest = Notice.objects.owed().aggregate(oldest=Min("created_at"))["oldest"]
+    oldest = Notice.objects.oldest_owed()
     waited = database_now() - oldest if oldest else timedelta()
     seen = f"the oldest unsent one has waited {how_long(waited.total_seconds())}" if oldest else "none waits"
     if waited > LATEST_NOTICE:

@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, F, Value, When
+from structlog.contextvars import bind_contextvars
 
 from config.api import ratelimit
 from config.database import database_now, retried
@@ -99,9 +100,14 @@ def send_invoice(
     :raises InvoicingError: a subclass for each reason
     """
     invoice = _draft(customer=customer, plan_code=plan_code, currency=currency, payment_method=payment_method)
-    log = logger.bind(
-        user_id=customer.user_id, plan_code=invoice.plan_id, amount=invoice.amount, currency=invoice.currency
-    )
+    facts = {
+        "user_id": customer.user_id,
+        "plan_code": invoice.plan_id,
+        "amount": invoice.amount,
+        "currency": invoice.currency,
+    }
+    bind_contextvars(**facts)
+    log = logger.bind(**facts)
     try:
         delivered = telegram.deliver(invoice, to_chat=delivery == Delivery.CHAT)
     except channel.ChatUnavailable as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from config.database import database_now
 from payments import reconciling, tallies
-from payments.models import Discrepancy, Hold, InvariantCheck, Invoice, Refund, RefundTally
+from payments.models import Discrepancy, Hold, InvariantCheck, Invoice, Notice, Refund, RefundTally
 
 # Finest where we want to be, and up to the ten seconds that Telegram waits.
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -63,6 +64,16 @@ class PaymentBooks(Collector):
             "Payments that wait for a person's decision.",
             value=Hold.objects.unresolved().count(),
         )
+        yield GaugeMetricFamily(
+            "starledger_held_payments_oldest_seconds",
+            "For how long the oldest of them has waited.",
+            value=_seconds_since(Hold.objects.oldest_unresolved()),
+        )
+        yield GaugeMetricFamily(
+            "starledger_messages_oldest_seconds",
+            "For how long the oldest message owed to a buyer has not been sent.",
+            value=_seconds_since(Notice.objects.oldest_owed()),
+        )
 
         refunds = CounterMetricFamily(
             "telegram_refunds",
@@ -72,11 +83,10 @@ class PaymentBooks(Collector):
         for tally in RefundTally.objects.order_by("result", "source"):
             refunds.add_metric([tally.result, tally.source], tally.count)
         yield refunds
-        oldest = Refund.objects.oldest_under_way()
         yield GaugeMetricFamily(
             "starledger_refunds_unconfirmed_oldest_seconds",
             "For how long the oldest refund has been under way; those that wait for a second person are not.",
-            value=(database_now() - oldest).total_seconds() if oldest else 0,
+            value=_seconds_since(Refund.objects.oldest_under_way()),
         )
         age = reconciling.cursor_age()
         if age is not None:
@@ -108,3 +118,7 @@ class PaymentBooks(Collector):
     def describe(self) -> list[Metric]:
         """Nothing: to register must not mean to ask the database."""
         return []
+
+
+def _seconds_since(moment: datetime | None) -> float:
+    return (database_now() - moment).total_seconds() if moment else 0.0

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, connection
+from structlog.contextvars import bind_contextvars
 
 from config.database import Beside, base64, retried, violates
 from config.together import Together
@@ -118,16 +119,20 @@ def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> Ordi
     recorded = _together(beside.sql)(_values(payment, beside))
     if recorded is None:
         return None
+    facts = {
+        "user_id": recorded.user_id,
+        "plan_code": recorded.plan_code,
+        "amount": payment.money.amount,
+        "currency": payment.money.currency,
+        "payment_id": str(recorded.payment_id),
+    }
+    bind_contextvars(recorded=Outcome.PROCESSED.value, **facts)
     logger.info(
         "payment recorded",
-        user_id=recorded.user_id,
-        plan_code=recorded.plan_code,
-        amount=payment.money.amount,
-        currency=payment.money.currency,
-        payment_id=str(recorded.payment_id),
         payment_method=payment.method.value,
         origin=payment.origin.value,
         outcome=Outcome.PROCESSED.value,
+        **facts,
     )
     return recorded
 

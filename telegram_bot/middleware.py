@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import close_old_connections
 
-from config.logging import bind_request_id
+from config import requests
 from telegram_bot.webhook import PATH, webhook
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class WebhookFirst:
         if environ["PATH_INFO"] != PATH:
             return self.application(environ, start_response)
         request = WSGIRequest(environ)
-        bind_request_id(request)
+        began = time.perf_counter()
+        requests.bind_request_id(request)
         try:
             response = webhook(request)  # whatever happens in it: it answers
         finally:
             close_old_connections()
+        requests.tell(request, status=response.status_code, began=began, area="telegram")
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return [response.content]

@@ -7,9 +7,13 @@ stored and a checkout is answered; whatever interrupts this brings it again, and
 from __future__ import annotations
 
 import threading
+import time
+from typing import Any
 
 import structlog
+from structlog.contextvars import clear_contextvars
 
+from config.logging import milliseconds_since
 from payments.channels.base import ChannelError, Refused
 from telegram_bot.bot_settings import ALLOWED_UPDATES
 from telegram_bot.gateway import TokenRefused, gateway
@@ -45,10 +49,19 @@ def poll(stop: threading.Event, *, wait: int = WAIT) -> None:
 
 
 def take(body: bytes) -> None:
-    """Store one update; what the webhook would say in its response becomes a call of its own."""
-    answer = receive(body)
-    if answer is None:
-        return
+    """Store one update, and tell of it; what the webhook would say in its response becomes a call of its own."""
+    began = time.perf_counter()
+    clear_contextvars()
+    try:
+        answer = receive(body)
+        if answer is not None:
+            _answer_checkout(answer)
+    finally:
+        logger.info("update", duration_ms=milliseconds_since(began))
+        clear_contextvars()
+
+
+def _answer_checkout(answer: dict[str, Any]) -> None:
     query_id = answer["pre_checkout_query_id"]
     try:
         in_time = gateway.answer_pre_checkout(

@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import translation
+from structlog.contextvars import bind_contextvars
 
 from config.database import Beside, base64, database_now, is_broken, retried
 from config.together import NotDone
@@ -50,6 +51,8 @@ class NotStored(Exception):
 def receive(body: bytes) -> Answer:
     """Store an update, once for the same bytes, and do what cannot wait.
 
+    What it was and what became of it is bound to the lines of the log, for whoever brought it to tell.
+
     :raises NotStored: and then nothing happened at all
     """
     started = time.perf_counter()
@@ -57,23 +60,30 @@ def receive(body: bytes) -> Answer:
     try:
         if isinstance(update, Unreadable):
             _quarantine(update, body)
-            count_update(kind="unreadable", outcome="quarantined")
+            _ended("unreadable", "quarantined")
             return None
+        bind_contextvars(update_id=update.update_id, telegram_user_id=update.telegram_user_id)
         if isinstance(update.content, PreCheckout):
             decision = decide_checkout(query=update.content, beside=_stored_beside(update, body))
             metrics.observe_precheck(ok=decision.ok, reason=decision.reason, seconds=time.perf_counter() - started)
-            count_update(kind=update.kind, outcome="done")
+            _ended(update.kind, "done")
             return checkout_answer(decision, language_code=update.content.language_code)
         if isinstance(update.content, ReceivedPayment) and _record_ordinary(update, update.content, body):
             metrics.observe_payment(seconds=time.perf_counter() - started)
-            count_update(kind=update.kind, outcome="done")
+            _ended(update.kind, "done")
             return None
-        count_update(kind=update.kind, outcome=_store_and_act(update, body))
+        _ended(update.kind, _store_and_act(update, body))
     except Exception as error:
         logger.exception("update not stored")
+        bind_contextvars(outcome="not stored")
         is_urgent = isinstance(update, Update) and isinstance(update.content, PreCheckout)
         raise NotStored(retry_after=1 if is_urgent else 5) from error
     return None
+
+
+def _ended(kind: str, outcome: str) -> None:
+    count_update(kind=kind, outcome=outcome)
+    bind_contextvars(update=kind, outcome=outcome)
 
 
 def _record_ordinary(update: Update, payment: ReceivedPayment, body: bytes) -> bool:

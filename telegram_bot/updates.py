@@ -117,11 +117,25 @@ Content: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An update that was understood. `kind` is the name of its field; `sender` says who it comes from, if anybody."""
+    """An update that was understood. `kind` is the name of its field."""
 
     update_id: int
     kind: str
     content: Content
+
+    @property
+    def telegram_user_id(self) -> int | None:
+        """Whom it is about; None where that is nobody."""
+        match self.content:
+            case PreCheckout(payer_telegram_id=telegram_user_id):
+                return telegram_user_id
+            case ReceivedPayment(payer=int(telegram_user_id)) | ReceivedRefund(payer=int(telegram_user_id)):
+                return telegram_user_id
+            case Command(sender=person) | Text(sender=person) | ButtonPress(sender=person) | Membership(sender=person):
+                return person.id
+            case SubscriptionChange(subscriber=person):
+                return person.id
+        return None
 
 
 @dataclass(frozen=True, slots=True)

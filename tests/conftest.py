@@ -1,5 +1,6 @@
 """What all tests share: the cast, a client that speaks as Telegram, and the local Telegram itself."""
 
+import json
 import math
 import os
 from pathlib import Path
@@ -114,3 +115,14 @@ def logged():
     """What is logged meanwhile, as structlog's events."""
     with structlog.testing.capture_logs() as lines:
         yield lines
+
+
+@pytest.fixture
+def lines(capsys):
+    """Reads what was written to standard error meanwhile, each line a JSON object."""
+
+    def read() -> list[dict]:
+        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    read()
+    return read

@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
+from structlog.contextvars import bind_contextvars
 
 from config.api import ratelimit, tokens
 from config.api.problems import Code, Problem
@@ -70,12 +71,14 @@ class BearerAuthentication(BaseAuthentication):
         if token is None:
             return None
         try:
-            return Buyer(tokens.read(token)), None
+            claims = tokens.read(token)
         except tokens.InvalidToken as error:
             log.info("token refused", reason=str(error))
             raise Problem(Code.INVALID_TOKEN) from error
         except tokens.KeysUnavailable as error:
             raise Problem(Code.UNAVAILABLE) from error
+        bind_contextvars(user_id=claims.sub)
+        return Buyer(claims), None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="starledger"'
@@ -106,6 +109,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         program = _program_with(key)
         if program is None:
             raise Problem(Code.INVALID_TOKEN, "This API key is unknown, expired or revoked.")
+        bind_contextvars(api_client=program.client_id)
         if program.requests_per_minute is not None:
             ratelimit.hit(subject=f"api_client:{program.client_id}", limit=program.requests_per_minute)
         return program, None

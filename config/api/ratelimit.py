@@ -132,6 +132,11 @@ def _seconds_to_wait_by_redis(subject: str, limit: int, window: timedelta) -> fl
     return max(AT_ONCE, limiter.get_window_stats(item, subject).reset_time - time.time())
 
 
+def redis_answers() -> bool:
+    """Whether the Redis that is configured can be asked."""
+    return _redis(settings.REDIS_URL).storage.check()
+
+
 _making = threading.Lock()
 
 

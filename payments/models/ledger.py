@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Self
 
 import pgtrigger
@@ -220,6 +221,10 @@ class Resolution(models.TextChoices):
 class HoldQuerySet(models.QuerySet["Hold"]):
     def unresolved(self) -> Self:
         return self.filter(resolution="")
+
+    def oldest_unresolved(self) -> datetime | None:
+        """Since when the first of those unresolved has waited."""
+        return self.unresolved().order_by("held_at").values_list("held_at", flat=True).first()
 
 
 class Hold(models.Model):

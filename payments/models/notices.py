@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Min, Q
 from django.db.models.functions import Now
 
 from payments.models.ledger import PaymentEvent
@@ -20,6 +21,11 @@ class NoticeKind(models.TextChoices):
 class NoticeQuerySet(models.QuerySet["Notice"]):
     def owed(self) -> Self:
         return self.filter(sent_at__isnull=True, given_up_at__isnull=True)
+
+    def oldest_owed(self) -> datetime | None:
+        """Since when the first of those owed has waited."""
+        oldest: datetime | None = self.owed().aggregate(oldest=Min("created_at"))["oldest"]
+        return oldest
 
 
 class Notice(models.Model):

@@ -10,6 +10,7 @@ import pytest
 @pytest.mark.parametrize(
     "setting",
     [
+        {"PROMETHEUS_MULTIPROC_DIR": "/nowhere/to/be/found"},
         {"JWT_SIGNING_KEY": "short"},
         {"JWT_SIGNING_KEY_FALLBACKS": f"{'long enough' * 3},short"},
         {"JWT_ALGORITHMS": "RS256"},

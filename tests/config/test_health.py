@@ -1,8 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test import Client
 
 from config import health
+from config.database import database_now
+from telegram_bot.models import IncomingUpdate
 from tests.config.reading import figures
 
 
@@ -61,8 +65,25 @@ class TestReadyz:
             "letters": ["The oldest of the letters has waited 240 s: is a worker running?"]
         }
 
-    def test_watches_updates_and_jobs(self):
-        assert {"updates", "jobs"} <= health.BACKLOGS.keys()
+    def test_names_both_updates_and_jobs_that_nobody_takes(self, db, client):
+        due = database_now() - timedelta(seconds=200)
+        IncomingUpdate.objects.create(
+            bot_id=1, digest=b"1" * 32, kind="message", body=b"{}", status="pending", next_attempt_at=due
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM procrastinate_jobs")
+            cursor.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, scheduled_at) VALUES ('q', 'nothing', %s)",
+                [due],
+            )
+
+        answer = client.get("/readyz")
+
+        assert answer.status_code == 503
+        assert {name: reason.split(" has waited ")[0] for name, [reason] in answer.json()["errors"].items()} == {
+            "updates": "The oldest of the updates",
+            "jobs": "The oldest of the jobs",
+        }
 
     def test_is_not_ready_without_a_database(self, client, no_database):
         answer = client.get("/readyz")

@@ -69,9 +69,8 @@ def run_worker_once() -> None:
 
     async def once() -> None:
         async with worker.connections() as pool, worker.queue().open_async(pool) as queue:
-            middleware = app.worker_defaults["task_middleware"]
             await queue.run_worker_async(
-                wait=False, install_signal_handlers=False, listen_notify=False, task_middleware=middleware
+                wait=False, install_signal_handlers=False, listen_notify=False, **worker.middleware()
             )
 
     asyncio.run(once())

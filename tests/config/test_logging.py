@@ -27,17 +27,6 @@ log = structlog.get_logger("tests")
 
 
 @pytest.fixture
-def lines(capsys):
-    """Reads what was written to standard error meanwhile, each line a JSON object."""
-
-    def read() -> list[dict]:
-        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-
-    read()
-    return read
-
-
-@pytest.fixture
 def console(capsys):
     """Writes for people while the test runs."""
     house_logging.configure({**settings.LOGGING, "format": "console"})
@@ -105,17 +94,17 @@ class TestALine:
         assert line["exception"].endswith("KeyError: 'missing'")
 
     def test_cannot_be_forged_by_what_is_said(self, lines, capsys):
-        say('x\n{"event": "payment recorded"}\r\n\x1b[2J\u2028\x9b')
+        say('x\n{"event": "payment recorded"}\r\n\x1b[2J\u2028\x9b\u202e')
 
         assert len(lines()) == 4  # and each was valid JSON
-        say("x\n\x1b[2J\x9b")
+        say("x\n\x1b[2J\x9b\u202e")
         assert capsys.readouterr().err.isascii()
 
     def test_for_people_cannot_be_forged_either(self, console):
-        say("x\npayment recorded\x1b[2J")
+        say("x\npayment recorded\x1b[2J\x9b\u202etxt\u2066\u2028payment recorded\rpayment recorded")
 
         said = console()
-        assert "\x1b[2J" not in said
+        assert all(letter == "\n" or letter.isprintable() for letter in said)
         assert not any(line.startswith("payment recorded") for line in said.splitlines())
 
     def test_with_a_value_that_is_no_json_is_written_all_the_same(self, lines):

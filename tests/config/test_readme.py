@@ -5,6 +5,7 @@ import re
 import pytest
 
 from config.env import BASE_DIR
+from tests.payments.test_metrics import PROMISED
 
 README = (BASE_DIR / "README.md").read_text()
 READ = re.compile(
@@ -17,7 +18,7 @@ SOURCES = [
     BASE_DIR / "tests" / "postgres.py",
 ]
 # Set by us for our own processes, or by tools.
-NOT_FOR_PEOPLE = {"DJANGO_SETTINGS_MODULE", "PROMETHEUS_MULTIPROC_DIR", "TEST_POSTGRES_LOG", "LD_LIBRARY_PATH", "PATH"}
+NOT_FOR_PEOPLE = {"DJANGO_SETTINGS_MODULE", "TEST_POSTGRES_LOG", "LD_LIBRARY_PATH", "PATH"}
 VARIABLES = {
     name for source in SOURCES for names in READ.findall(source.read_text()) for name in names if name
 } - NOT_FOR_PEOPLE
@@ -36,6 +37,11 @@ def test_names_the_variable(variable):
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_names_the_command(command):
     assert f"manage.py {command}" in README
+
+
+@pytest.mark.parametrize("metric", PROMISED)
+def test_names_the_metric(metric):
+    assert f"`{metric}`" in README
 
 
 def test_looks_where_variables_are():

@@ -5,6 +5,7 @@ import itertools
 import time
 from datetime import datetime, timedelta
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -26,6 +27,7 @@ from tests.config.reading import figures
 from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of
 from tests.ports import free_port
+from tests.postgres_urls import test_database_url
 from tests.telegram_bot.test_dead_letters import stored
 
 ADDRESS = "https://shop.example/api/v1/telegram/webhook"
@@ -236,6 +238,37 @@ class TestItsChecks:
         monkeypatch.setattr(doctor, "FULLEST", 0)
 
         assert finding("connections").health == Health.FAIL
+
+    def test_look_at_transactions_that_are_left_open(self, monkeypatch):
+        with psycopg.connect(test_database_url()) as forgotten:
+            forgotten.execute("SELECT 1")
+            assert finding("open transactions").health == Health.OK
+
+            monkeypatch.setattr(doctor, "LONGEST_TRANSACTION", 0.0)
+            assert f"of process {forgotten.info.backend_pid} " in finding("open transactions").seen
+
+    def test_look_at_replicas_that_are_gone(self, monkeypatch):
+        assert finding("replication").health == Health.SKIPPED
+        execute("SELECT pg_create_physical_replication_slot('gone', true)")
+        try:
+            assert finding("replication").health == Health.OK
+
+            monkeypatch.setattr(doctor, "LARGEST_BACKLOG", -1)
+            assert "pg_drop_replication_slot('gone')" in finding("replication").to_do
+        finally:
+            execute("SELECT pg_drop_replication_slot('gone')")
+
+    def test_look_at_redis(self, settings):
+        assert finding("Redis").health == Health.SKIPPED
+
+        settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+        assert finding("Redis").health == Health.FAIL
+
+    def test_look_whether_anybody_watches(self, settings):
+        assert finding("metrics").seen.startswith("closed")
+
+        settings.METRICS_TOKEN = MARK
+        assert finding("metrics").health == Health.OK
 
     def test_look_at_the_triggers(self):
         execute("ALTER TABLE payments_paymentevent DISABLE TRIGGER USER")
