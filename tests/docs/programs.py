@@ -85,8 +85,9 @@ class JavaScriptProgram:
         # A page and the module at the server's own address; what the module asks for reaches the server.
         page.route(f"{url}/program", lambda route: route.fulfill(content_type="text/html", body="<!doctype html>"))
         page.route(f"{url}/starledger.mjs", lambda route: route.fulfill(path=CLIENTS / "starledger.mjs"))
-        page.clock.install()
+        page.clock.install(time=0)
         page.goto(f"{url}/program")
+        page.clock.pause_at(3_600)  # from here on time passes when it is told to
         spelled = {self.NAMES.get(name, name): value for name, value in options.items()} | {"timeout": PATIENCE}
         page.evaluate(
             """async ([key, options]) => {
