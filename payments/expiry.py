@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 
@@ -53,7 +54,7 @@ def _expire_batch(now: datetime) -> tuple[int, datetime]:
     """How many were marked, and the moment up to which all are."""
     up_to = ExpiryUpTo.locked()
     with connection.cursor() as cursor:
-        span = {"after": up_to.moment, "until": max(now, up_to.moment), "batch": BATCH}
+        span: dict[str, Any] = {"after": up_to.moment, "until": max(now, up_to.moment), "batch": BATCH}
         cursor.execute(NEXT, span)
         (up_to.moment,) = cursor.fetchone()
         cursor.execute(EXPIRE, span | {"until": up_to.moment})
