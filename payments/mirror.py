@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
@@ -22,18 +22,24 @@ OVERLAP = 100  # rows read again each time, for one that took its place in the l
 logger = structlog.get_logger(__name__)
 
 
-def bring_up_to_date(*, since: int | None = None, progress: Callable[[int], object] = lambda rows: None) -> None:
+def bring_up_to_date(
+    *, as_of: datetime | None = None, since: int | None = None, progress: Callable[[int], object] = lambda rows: None
+) -> datetime:
     """Read Telegram's list to its end, from a little before where it was left, or from `since` if that is earlier.
+    Returns when the reading began: what was listed before that is mirrored.
 
     No transaction may be open. Several may do it at once, and it may die anywhere: a row is kept once, and the
     next reading begins where the rows that were kept end. A list that begins otherwise than what was read, because it
     is another bot's or its oldest rows are gone, is read from its beginning.
 
+    :param as_of: a reading of somebody else that began then or later will do
     :param progress: told after each page how many rows of the list are mirrored now
     :raises ChannelError: and what was read up to then is kept
     """
     began = database_now()
     at = cursor()
+    if as_of is not None and at.read_at is not None and at.read_at >= as_of:
+        return at.read_at
     if at.not_before is not None and at.not_before > began:
         raise channel.Unavailable(retry_after=math.ceil((at.not_before - began).total_seconds()))
     offset = max(0, at.length - OVERLAP)
@@ -51,6 +57,7 @@ def bring_up_to_date(*, since: int | None = None, progress: Callable[[int], obje
         progress(offset)
         rows = _read(offset)
     MirrorCursor.objects.update(read_at=Greatest("read_at", began))
+    return began
 
 
 def _read(offset: int) -> Sequence[ListedTransaction]:

@@ -30,6 +30,7 @@ logger = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=60)  # longer than any call may take: after it, whoever held it is dead
 APART = timedelta(seconds=60)
+READ_AGAIN = 1_000  # rows at most, since the call, for a refund that took its place in the list late
 FIRST_LOOK = timedelta(seconds=15)  # after each call
 # When to look again, by the searches in vain since the first call: what Telegram keeps failing at is sent more rarely.
 PAUSES = (
@@ -163,11 +164,12 @@ def pursue(*, refund_id: UUID) -> None:
     """Bring a refund as far as it can be brought now. Repeating it, also at once, changes nothing. No transaction
     may be open.
     """
-    refund = _take(refund_id)
-    if refund is None:
+    taken = _take(refund_id)
+    if taken is None:
         return
+    refund, due = taken
     # Nothing was ever sent, or else Telegram's list is read first.
-    if (refund.attempts == 0 or _is_to_be_sent_again(refund)) and _mark_sending(refund):
+    if (refund.attempts == 0 or _is_to_be_sent_again(refund, due)) and _mark_sending(refund):
         _send(refund)
 
 
@@ -182,8 +184,8 @@ def sweep() -> int:
 
 @retried
 @transaction.atomic
-def _take(refund_id: UUID) -> Refund | None:
-    """Lease it, if it is due and nobody else has it."""
+def _take(refund_id: UUID) -> tuple[Refund, datetime] | None:
+    """Lease it, if it is due and nobody else has it. With it comes when it became due."""
     now = database_now()
     refund = Refund.objects.due_at(now).taken(refund_id)
     if refund is None:
@@ -192,15 +194,18 @@ def _take(refund_id: UUID) -> Refund | None:
         # Whoever was sending did not live to say what came of it.
         refund.status = RefundStatus.VERIFY
         refund.detail = "Sent, but the answer was lost. Telegram's list is being read."
-    refund.next_attempt_at = now + LEASE
+    due, refund.next_attempt_at = refund.next_attempt_at, now + LEASE
     refund.save(update_fields=["status", "detail", "next_attempt_at"])
-    return refund
+    return refund, due
 
 
-def _is_to_be_sent_again(refund: Refund) -> bool:
-    """Look into Telegram's list, and do what follows from it. True: it certainly was not refunded, so call again."""
+def _is_to_be_sent_again(refund: Refund, due: datetime) -> bool:
+    """Look into Telegram's list, and do what follows from it. True: it certainly was not refunded, so call again.
+
+    However many refunds are due, one reading serves all that were when it began.
+    """
     try:
-        mirror.bring_up_to_date(since=refund.listed)
+        read_at = mirror.bring_up_to_date(as_of=due, since=max(refund.listed, mirror.length() - READ_AGAIN))
     except channel.ChannelError as error:
         _leave(
             refund, pause=max(_pause(refund), _asked_pause(error)), detail=f"Telegram's list cannot be read: {error}."
@@ -215,15 +220,14 @@ def _is_to_be_sent_again(refund: Refund) -> bool:
     if refund.refusal:
         _mark_refused(refund)
         return False
-    now = database_now()
-    if refund.missed_at is not None and now - refund.missed_at >= APART:
+    if refund.missed_at is not None and read_at - refund.missed_at >= APART:
         return True
     refund.checks += 1
     _leave(
         refund,
         pause=max(_pause(refund), APART),
         checks=refund.checks,
-        missed_at=refund.missed_at or now,
+        missed_at=refund.missed_at or read_at,
         detail="Sent, not confirmed yet: not in Telegram's list.",
     )
     return False

@@ -102,8 +102,9 @@ def pursue_to_the_end(payment) -> None:
         refund = Refund.objects.open().filter(payment=payment).first()
         if refund is None:
             return
-        long_ago = database_now() - timedelta(days=1)
-        Refund.objects.filter(pk=refund.pk).update(next_attempt_at=long_ago, missed_at=refund.missed_at and long_ago)
+        now = database_now()
+        missed_at = refund.missed_at and now - timedelta(days=1)
+        Refund.objects.filter(pk=refund.pk).update(next_attempt_at=now, missed_at=missed_at)
         refunding.pursue(refund_id=refund.pk)
     raise AssertionError("it came to no end")
 

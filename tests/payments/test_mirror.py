@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import DatabaseError, transaction
 
+from config.database import database_now
 from payments import mirror
 from payments.channels.base import Unavailable, Unclear
 from payments.models import Direction, MirrorCursor, StarTransaction
@@ -86,6 +87,15 @@ class TestTheMirror:
         calls = telegram.truth.calls_of("getStarTransactions")
         assert [int(call.arguments["offset"]) for call in calls] == [0, 3, 1, 3, 3]
         assert len(rows()) == 3
+
+    def test_is_not_read_again_when_a_reading_that_began_later_came_to_the_end(self, telegram):
+        asked_at = database_now()
+        began = mirror.bring_up_to_date()
+        calls = telegram.calls("getStarTransactions")
+
+        assert mirror.bring_up_to_date(as_of=asked_at) == began
+        assert telegram.calls("getStarTransactions") == calls
+        assert mirror.bring_up_to_date(as_of=database_now()) > began
 
     def test_takes_a_short_page_for_no_end(self, telegram, monkeypatch):
         monkeypatch.setattr(mirror, "PAGE", 2)

@@ -26,7 +26,7 @@ from payments.money import Money
 from payments.recording import record_payment, record_refund
 from payments.refunding import AlreadyRefunded, NotRefundable, RefundPending, UnknownPayment, request_refund
 from tests.books import faults_in_the_books
-from tests.factories import CustomerFactory, InvoiceFactory
+from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -308,6 +308,22 @@ class TestARefundWithoutAClearAnswer:
         event = PaymentEvent.objects.refunds().get()
         assert event.origin == "reconciliation"
         assert b'"receiver"' in bytes(event.provider_record.body)
+
+    def test_is_looked_for_in_one_reading_with_all_that_were_due_when_it_began(self, telegram):
+        telegram.faults.order("refundStarPayment", "cut_after_effect", times=3)
+        refunds = [pursue(ask(telegram.sells(InvoiceFactory(plan=PlanFactory())))) for _ in range(3)]
+        first, second, late = refunds
+        Refund.objects.filter(pk__in=[first.pk, second.pk]).update(next_attempt_at=database_now())
+        read_before = telegram.calls("getStarTransactions")
+
+        for refund in (first, second):
+            refunding.pursue(refund_id=refund.pk)
+        read_for_two = telegram.calls("getStarTransactions") - read_before
+        Refund.objects.filter(pk=late.pk).update(next_attempt_at=database_now())
+        refunding.pursue(refund_id=late.pk)
+
+        assert read_for_two == telegram.calls("getStarTransactions") - read_before - read_for_two > 0
+        assert Refund.objects.filter(status=RefundStatus.CONFIRMED).count() == 3
 
     @pytest.mark.parametrize("fault", ["500", "502", "cut_before"])
     def test_is_sent_again_only_when_it_was_missing_twice_a_minute_apart(self, telegram, payment, fault):
