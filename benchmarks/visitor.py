@@ -18,6 +18,7 @@ import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402 - Django has to be set up before
 from django.contrib.auth.models import User  # noqa: E402 - Django has to be set up before
 from django.db import connection, models  # noqa: E402
 from django.test import Client  # noqa: E402
@@ -57,6 +58,7 @@ def pages() -> dict[str, Page]:
     counted = f"{ledger}?occurred_at_from={month}&occurred_at_to={today}"
     earned = f"{ledger}?occurred_at_from={two_years}&occurred_at_to={today}"
     addresses = {
+        "metrics": "/metrics",
         "overview": reverse("admin:index"),
         **{f"list of {label}": _list(label) for label in LISTS},
         "payments, page 20": f"{ledger}?p=20",
@@ -129,7 +131,7 @@ def _any_of(rows: models.QuerySet[Any]) -> Iterator[Any]:
 
 def signed_in() -> Client:
     person, _ = User.objects.get_or_create(username="visitor", is_staff=True, is_superuser=True)
-    client = Client(headers={"host": "127.0.0.1"})
+    client = Client(headers={"host": "127.0.0.1", "authorization": f"Bearer {settings.METRICS_TOKEN}"})
     client.force_login(person)
     session = client.session
     session[DEVICE_ID_SESSION_KEY] = TOTPDevice.objects.create(user=person, confirmed=True).persistent_id

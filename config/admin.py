@@ -14,6 +14,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
+from django.utils.html import conditional_escape
 
 from config import shown
 from config.bounded import BoundedList, BoundedPaginator
@@ -61,6 +62,11 @@ class Shown:
     tones: ClassVar[Tones] = {}
     model: type[Any]
     fields: ClassVar[Any] = None
+
+    def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """What the fields mean is text, though the templates take it for HTML: `staff:<id>` is no tag."""
+        meanings = {field.name: conditional_escape(field.help_text) for field in self.model._meta.fields}  # noqa: SLF001 - Django's API
+        return super().get_form(request, obj, change=change, **{"help_texts": meanings, **kwargs})  # type: ignore[misc]
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return self._shown(super().get_list_display(request))  # type: ignore[misc]

@@ -320,7 +320,7 @@ class HoldAdmin(ExportedList, HoldPages):
         "resolved_why",
     )
     readonly_fields = ("bytes_held", "decision")
-    change_form_outer_before_template = "admin/payments/hold/refund.html"
+    change_form_outer_before_template = "admin/payments/hold/state.html"
 
     @admin.display(description="what could not be recorded")
     def bytes_held(self, hold: Hold) -> str:
@@ -448,10 +448,7 @@ class MirrorCursorAdmin(FactAdmin):
 
 @admin.register(ReconciliationRun)
 class ReconciliationRunAdmin(RunPages):
-    list_display = (
-        "started_at", "outcome", "asked_by", "full", "matched", "recorded", "held", "refunded", "other", "found",
-        "healed", "error",
-    )  # fmt: skip
+    list_display = ("started_at", "outcome", "asked_for_by", "came_of_it", "error")
     list_filter = ("outcome",)
 
 
@@ -463,7 +460,7 @@ class OpenFilter(admin.EmptyFieldListFilter):
 
 @admin.register(Discrepancy)
 class DiscrepancyAdmin(DiscrepancyPages):
-    list_display = ("kind", "transaction_id", "event", "telegram_says", "we_have", "found_at", "resolved_by")
+    list_display = ("kind", "event", "telegram_says", "we_have", "found_at", "state")
     list_select_related = ("event",)
     list_filter = (("resolved_at", OpenFilter), "kind")
     search_fields = ("transaction_id", "event__customer__user_id", "event__customer__telegram_user_id")
@@ -471,5 +468,17 @@ class DiscrepancyAdmin(DiscrepancyPages):
 
 @admin.register(InvariantCheck)
 class InvariantCheckAdmin(FactAdmin):
-    list_display = ("check_name", "differences", "detail", "checked_at", "passed_at", "seconds")
+    list_display = ("check_name", "contradictions", "first", "checked_at", "passed_at", "seconds")
     ordering = ["-differences", "check_name"]
+    fields = ("check_name", "differences", "found", "position", "tried_at", "checked_at", "passed_at", "seconds")
+    change_form_outer_before_template = "admin/payments/check.html"
+
+    @admin.display(description="contradictions")
+    def contradictions(self, check: InvariantCheck) -> str:
+        if check.differences:
+            return shown.badge(f"{check.differences:,}", Tone.BAD)
+        return "none" if check.checked_at else shown.badge("not looked yet", Tone.WAITING)
+
+    @admin.display(description="the first of them")
+    def first(self, check: InvariantCheck) -> str:
+        return check.detail.partition("\n")[0] or shown.NOTHING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.db import connection
 
@@ -54,10 +53,10 @@ def _expire_batch(now: datetime) -> tuple[int, datetime]:
     """How many were marked, and the moment up to which all are."""
     up_to = ExpiryUpTo.locked()
     with connection.cursor() as cursor:
-        span: dict[str, Any] = {"after": up_to.moment, "until": max(now, up_to.moment), "batch": BATCH}
-        cursor.execute(NEXT, span)
+        after, until = up_to.moment, max(now, up_to.moment)
+        cursor.execute(NEXT, {"after": after, "until": until, "batch": BATCH})
         (up_to.moment,) = cursor.fetchone()
-        cursor.execute(EXPIRE, span | {"until": up_to.moment})
+        cursor.execute(EXPIRE, {"after": after, "until": up_to.moment})
         expired = int(cursor.fetchone()[0])
     up_to.save()
     return expired, up_to.moment

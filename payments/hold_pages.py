@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from config import shown
-from config.admin import FactAdmin, staff_of
+from config.admin import FactAdmin, as_text, staff_of
 from payments import holds
 from payments.models import Hold, Invoice, PaymentEvent, Plan
 
@@ -82,6 +82,7 @@ class HoldPages(FactAdmin):
             "resolved": holds.resolved(hold) if hold.resolution else "",
             "form": form,
             "gives": _what_it_gives(hold),
+            "evidence": as_text(hold.evidence or b""),
         }
         return TemplateResponse(request, "admin/payments/hold/decide.html", context)
 

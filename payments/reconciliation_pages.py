@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -22,6 +22,7 @@ from entitlements.admin import decision_page
 from entitlements.decisions import DecisionForm
 from payments import discrepancies, mirror, reconciling
 from payments.models import Direction, Discrepancy, Origin, PaymentEvent, ReconciliationRun, RunOutcome
+from payments.models.reconciliation import BY_ITSELF
 
 MOST_NAMED = 50
 OUTCOME_TONES = {
@@ -44,6 +45,15 @@ class RunPages(FactAdmin):
     tones: ClassVar[Tones] = {"outcome": OUTCOME_TONES}
     change_form_outer_before_template = "admin/payments/reconciliation/run.html"
     list_before_template = "admin/payments/reconciliation/list.html"
+
+    @admin.display(description="asked for by")
+    def asked_for_by(self, run: ReconciliationRun) -> str:
+        return audit.known_as(run.asked_by) + (", from the beginning" if run.full else "")
+
+    @admin.display(description="what came of it")
+    def came_of_it(self, run: ReconciliationRun) -> str:
+        counts = [f"{field.verbose_name}: {count:,}" for field, count in _counts_of(run) if count]
+        return ", ".join(counts) or shown.NOTHING
 
     def get_urls(self) -> list[URLPattern]:
         ask = self.admin_site.admin_view(self.ask_view)
@@ -72,6 +82,12 @@ class RunPages(FactAdmin):
 
 class DiscrepancyPages(FactAdmin):
     change_form_outer_before_template = "admin/payments/reconciliation/discrepancy.html"
+
+    @admin.display(description="state")
+    def state(self, discrepancy: Discrepancy) -> str:
+        if discrepancy.resolved_at is None:
+            return shown.badge("waits for a person", Tone.BAD)
+        return shown.badge("gone" if discrepancy.resolved_by == BY_ITSELF else "settled by staff", Tone.QUIET)
 
     def get_urls(self) -> list[URLPattern]:
         settle = self.admin_site.admin_view(self.settle_view)
@@ -106,6 +122,11 @@ class DiscrepancyPages(FactAdmin):
         return super().change_view(request, object_id, form_url, known | (extra_context or {}))
 
 
+def _counts_of(run: ReconciliationRun) -> list[tuple[Any, int]]:
+    """What was counted, in order, each with the field that says what it means."""
+    return [(ReconciliationRun._meta.get_field(name), getattr(run, name)) for name in reconciling.COUNTS]  # noqa: SLF001 - Django's API
+
+
 def _known_of(run: ReconciliationRun) -> dict[str, Any]:
     """What it found, row by row, for its page: the latest, as far as a person reads."""
     until = run.finished_at or database_now()
@@ -114,7 +135,7 @@ def _known_of(run: ReconciliationRun) -> dict[str, Any]:
     )
     return {
         "asked_by": audit.known_as(run.asked_by),
-        "counts": [(ReconciliationRun._meta.get_field(name), getattr(run, name)) for name in reconciling.COUNTS],  # noqa: SLF001 - Django's API
+        "counts": _counts_of(run),
         "events": recorded.select_related("customer").order_by("-received_at")[:MOST_NAMED],
         "found": run.discrepancies.order_by("pk")[:MOST_NAMED],
         "most_named": MOST_NAMED,

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 
+from config import shown
 from config.admin import FactAdmin, as_text
 from config.shown import Tone
 from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
@@ -28,7 +29,7 @@ class StatusFilter(admin.ChoicesFieldListFilter):
 
 @admin.register(IncomingUpdate)
 class IncomingUpdateAdmin(UpdatePages):
-    list_display = ("update_id", "kind", "status", "received_at", "attempts", "next_attempt_at", "done_at", "error")
+    list_display = ("update_id", "kind", "status", "error", "received_at", "next_try")
     list_filter = (("status", StatusFilter),)
     tones = {"status": TONES}
     search_fields = ("update_id",)
@@ -50,6 +51,10 @@ class IncomingUpdateAdmin(UpdatePages):
     def searched(self) -> QuerySet[IncomingUpdate]:
         return IncomingUpdate.objects.filter(bot_id=settings.TELEGRAM_BOT_ID)
 
+    @admin.display(description="next try")
+    def next_try(self, update: IncomingUpdate) -> str:
+        return shown.time(update.next_attempt_at if update.status == UpdateStatus.PENDING else None)
+
     @admin.display(description="body")
     def body_as_text(self, update: IncomingUpdate) -> str:
         return as_text(update.body)
@@ -57,4 +62,9 @@ class IncomingUpdateAdmin(UpdatePages):
 
 @admin.register(WebhookState)
 class WebhookStateAdmin(FactAdmin):
-    list_display = ("pending", "last_error_at", "looked_at")
+    list_display = ("waiting", "last_error_at", "looked_at")
+    list_before_template = "admin/telegram_bot/webhook.html"
+
+    @admin.display(description="updates that wait at Telegram")
+    def waiting(self, state: WebhookState) -> int:
+        return state.pending

@@ -3,6 +3,7 @@ from django.apps import AppConfig
 
 class TelegramBotConfig(AppConfig):
     name = "telegram_bot"
+    verbose_name = "Telegram"
 
     def ready(self) -> None:
         from config.health import watch_backlog

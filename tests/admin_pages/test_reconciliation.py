@@ -71,6 +71,11 @@ class TestTheRun:
         assert f'href="{page_of(recorded)}"' in page
         assert f'href="{page_of(found)}"' in page
 
+    def test_is_told_in_a_line_of_the_list(self, viewer, run, found):
+        page = viewer.get(RUNS).content.decode()
+
+        assert "recorded: 1, discrepancies found: 1" in page
+
     def test_names_nothing_that_another_recorded(self, viewer, run, recorded):
         later = ReconciliationRun.objects.create(asked_by="schedule", lease_until=database_now())
 
@@ -141,3 +146,21 @@ class TestADiscrepancy:
 
         found.refresh_from_db()
         assert found.resolved_at is None
+
+
+class TestTheListOfDiscrepancies:
+    @pytest.mark.parametrize(
+        ("resolved_by", "state"),
+        [("", "waits for a person"), ("staff:1", "settled by staff"), ("reconciliation", "gone")],
+    )
+    def test_says_how_each_stands(self, viewer, found, resolved_by, state):
+        if resolved_by:
+            Discrepancy.objects.update(resolved_at=database_now(), resolved_by=resolved_by, resolved_why="So.")
+
+        page = viewer.get(reverse("admin:payments_discrepancy_changelist")).content.decode()
+
+        assert f">{state}</span>" in page
+
+
+def test_what_a_field_means_is_text_and_no_tag(viewer, found):
+    assert "staff:&lt;id&gt;, or reconciliation." in viewer.get(page_of(found)).content.decode()

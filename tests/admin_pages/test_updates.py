@@ -133,3 +133,12 @@ class TestASelection:
         update.refresh_from_db()
         assert update.status == UpdateStatus.DEAD
         assert "Replay selected" not in browser.get(LIST).content.decode()
+
+
+def test_the_list_tells_the_next_try_only_of_what_is_tried_again(dana):
+    stored(b"{}")
+    assert dana.get(LIST).content.decode().count("<time") == 1
+
+    IncomingUpdate.objects.update(status=UpdateStatus.PENDING)
+
+    assert dana.get(LIST).content.decode().count("<time") == 2

@@ -248,6 +248,15 @@ class TestThePage:
 
         assert Grant.objects.get().entitlement == "silver"
 
+    def test_shows_what_could_not_be_recorded(self, browser):
+        unreadable = Hold.objects.create(
+            reason=HoldReason.UNREADABLE, evidence=b'{"total_amount": "<b>"}', evidence_digest=b"d" * 32
+        )
+
+        page = browser.get(reverse("admin:payments_hold_decide", args=[unreadable.pk])).content.decode()
+
+        assert "<code>{&quot;total_amount&quot;: &quot;&lt;b&gt;&quot;}</code>" in page
+
     def test_is_closed_to_those_who_only_look(self, address, eve):
         browser = signed_in(eve)
 
@@ -262,6 +271,8 @@ class TestThePage:
     def test_is_offered_until_it_is_decided(self, browser, held, address, dana):
         change = reverse("admin:payments_hold_change", args=[held.pk])
 
-        assert address in browser.get(change).content.decode()
+        page = browser.get(change).content.decode()
+        assert "It waits for a person's decision." in page
+        assert address in page
         dismiss_hold(hold=held, staff=dana, why="a test of ours")
         assert address not in browser.get(change).content.decode()
