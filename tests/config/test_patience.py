@@ -5,6 +5,8 @@ Whole servers before a database that is gone are in tests/faults/test_outages.py
 
 import asyncio
 import math
+import re
+import runpy
 from datetime import timedelta
 
 import psycopg
@@ -14,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from config import patience
 from config.database import long_statements
+from config.env import BASE_DIR
 from config.patience import (
     REQUEST,
     NoAnswer,
@@ -26,7 +29,12 @@ from config.patience import (
     silence,
     within,
 )
+from config.turns import LONGEST_WAIT
+from payments.models import PaymentEvent
+from tests import updates
 from tests.postgres_urls import test_database_url
+
+TELEGRAM_WAITS = 10.0  # seconds
 
 TOO_LONG = "SELECT pg_sleep(2)"  # and then the server lets go of the database
 
@@ -195,6 +203,37 @@ def test_nobody_waits_for_a_connection_without_time_for_it():
 
     with within(patience.CHECKOUT - 0.1), pytest.raises(OperationalError, match="No time is left"):
         connection.ensure_connection()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_payment_that_finds_no_free_connection_is_asked_for_again_and_then_recorded(
+    telegram_posts, invoice, monkeypatch
+):
+    monkeypatch.setattr(silence, "reigns", False)  # and is so again after this test
+    payment = updates.payment(invoice)
+    connection.close()
+    pool = connection.pool
+    monkeypatch.setattr(pool, "timeout", 0.1)
+    taken = [pool.getconn(timeout=60) for _ in range(pool.max_size)]
+    try:
+        refused = telegram_posts(payment)
+    finally:
+        for each in taken:
+            pool.putconn(each)
+    monkeypatch.undo()
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert not PaymentEvent.objects.exists()
+    assert telegram_posts(payment).status_code == 200
+    assert PaymentEvent.objects.count() == 1
+
+
+def test_limits_nest_as_they_are_in_production():
+    options = runpy.run_path(str(BASE_DIR / "config" / "settings.py"))["DATABASES"]["default"]["OPTIONS"]
+    of_the_server = {name: int(seconds) for name, seconds in re.findall(r"(\w+)_timeout=(\d+)s", options["options"])}
+
+    assert of_the_server["lock"] < of_the_server["statement"] < REQUEST < TELEGRAM_WAITS
+    assert LONGEST_WAIT + options["pool"]["timeout"] + of_the_server["statement"] <= REQUEST
 
 
 def test_an_error_of_patience_is_one_of_the_database():

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 
+from config.sign_in import LIMIT_OF_NAME
+from entitlements.models import RateLimit
 from payments.models import PaymentEvent
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
@@ -27,7 +29,13 @@ from tests.proxy import NGINX, configured, proxy
 SLOW_CLIENTS = 500
 PAYMENTS = 20
 
-pytestmark = pytest.mark.skipif(NGINX is None and not os.environ.get("REQUIRE_ALL"), reason="nginx is not installed")
+
+@pytest.fixture(scope="module", autouse=True)
+def nginx() -> None:
+    """The program, without which nothing here can be seen."""
+    if NGINX is None:
+        end = pytest.fail if os.environ.get("REQUIRE_ALL") else pytest.skip
+        end("nginx is not installed (Debian: apt-get install nginx)")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,8 @@ def front(tmp_path, certificate):
     """The server behind the proxy: its port, and what trusts the certificate."""
     upstream, port = free_port(), free_port()
     configuration = configured(tmp_path, certificate=certificate, port=port, upstreams=[upstream])
-    with serving(upstream, PUBLIC_URL=f"https://localhost:{port}"), proxy(configuration, port):
+    production = {"PUBLIC_URL": f"https://localhost:{port}", "TRUSTED_PROXIES": "127.0.0.1"}
+    with serving(upstream, **production), proxy(configuration, port):
         yield port, ssl.create_default_context(cafile=certificate)
 
 
@@ -100,6 +109,48 @@ def test_the_file_is_one_that_nginx_accepts(tmp_path, certificate):
 
     assert checked.returncode == 0, checked.stderr
     assert "[warn]" not in checked.stderr
+
+
+def test_a_request_goes_on_only_when_it_is_here_as_a_whole(tmp_path, certificate):
+    port, tls = free_port(), ssl.create_default_context(cafile=certificate)
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.settimeout(60)
+        upstream = server.getsockname()[1]
+        stack.enter_context(proxy(configured(tmp_path, certificate=certificate, port=port, upstreams=[upstream]), port))
+        for request in (
+            b"POST /half HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1",
+            b"GET /whole HTTP/1.0\r\n\r\n",
+        ):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            stack.enter_context(tls.wrap_socket(plain, server_hostname="localhost")).sendall(request)
+        passed_on, _ = server.accept()
+
+        with passed_on:
+            assert passed_on.recv(10) == b"GET /whole"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_can_say_that_he_comes_from_somewhere_else(front):
+    port, tls = front
+    elsewhere = httpx.HTTPTransport(verify=tls, local_address="127.0.0.2")  # not where the proxy is
+    with httpx.Client(base_url=f"https://localhost:{port}", transport=elsewhere, timeout=60) as guesser:
+        guesser.get("/admin/login/")
+        pages = [
+            guesser.post(
+                "/admin/login/",
+                data={"csrfmiddlewaretoken": guesser.cookies["csrftoken"], "username": "dana", "password": "guessed"},
+                headers={
+                    "Origin": f"https://localhost:{port}",
+                    **dict.fromkeys(("X-Forwarded-For", "X_Forwarded_For", "Forwarded"), f"203.0.113.{number}"),
+                },
+            ).text
+            for number in range(LIMIT_OF_NAME + 1)
+        ]
+
+    assert ["Too many attempts" in page for page in pages] == [False] * LIMIT_OF_NAME + [True]
+    (subject,) = RateLimit.objects.filter(subject__endswith=":dana").values_list("subject", flat=True)
+    assert subject == "sign-in:127.0.0.2:dana"
 
 
 @pytest.mark.django_db(transaction=True)

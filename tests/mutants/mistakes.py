@@ -360,7 +360,7 @@ MUTANTS = (
         "X25",
         "the proxy passes on what has not arrived yet",
         (Edit("deploy/nginx.conf", "proxy_request_buffering on;", "proxy_request_buffering off;"),),
-        ("tests/config/test_proxy.py::test_payments_are_recorded_while_five_hundred_clients_send_a_byte_a_second",),
+        ("tests/config/test_proxy.py::test_a_request_goes_on_only_when_it_is_here_as_a_whole",),
     ),
     Mutant(
         "X26",
@@ -373,5 +373,17 @@ MUTANTS = (
         "behind a proxy, a client's address is what he says it is",
         (Edit("config/addresses.py", "in reversed(request", "in (request"),),
         ("tests/config/test_addresses.py::TestBehindTrustedProxies::test_a_thousand_forged_headers_are_one_client",),
+    ),
+    Mutant(
+        "X27",
+        "who finds no free connection waits longer than Telegram does",
+        (Edit("config/settings.py", '"timeout": CHECKOUT,', '"timeout": 5 * CHECKOUT,'),),
+        (f"{WAITING}::test_limits_nest_as_they_are_in_production",),
+    ),
+    Mutant(
+        "X27b",
+        "who finds no free connection is told that all is well",
+        (Edit(RECEIVING, "raise NotStored(retry_after=1 if is_urgent else 5) from error", "return None"),),
+        (f"{WAITING}::test_a_payment_that_finds_no_free_connection_is_asked_for_again_and_then_recorded",),
     ),
 )
