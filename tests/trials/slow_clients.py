@@ -1,23 +1,21 @@
 """T15: hundreds of clients who send a byte now and then hold up nobody behind the proxy of deploy/.
 
-The proxy speaks plain http here: the local Telegram trusts no certificate of ours. The slow ones come from as many
-addresses as they need not to be too many from one; tests/config/test_proxy.py has them with TLS.
+The slow ones come from as many addresses as they need not to be too many from one. The proxy speaks plain http here;
+tests/config/test_proxy.py has them with TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from tests.chaos.database import CrashingPostgres
-from tests.chaos.house import House
 from tests.chaos.plan import Deal, plain_deals
 from tests.ports import free_port
-from tests.proxy import configured, proxy
 from tests.trials.figures import Figure, Findings, percentile
 from tests.trials.stage import Stage
 
@@ -48,14 +46,7 @@ class SlowClients:
         each = max(1, self.payments // self.rounds)
         deals = plain_deals(2 * each * self.rounds + CONTROL, seed=15)
         recorded: dict[bool, list[float]] = {False: [], True: []}
-
-        def before(house: House) -> AbstractContextManager[None]:
-            upstreams = list(house.ports.values())
-            return proxy(
-                configured(logs, port=front, upstreams=upstreams, certificate=None, telegram="127.0.0.1/32"), front
-            )
-
-        async with stage.open(deals, workers=self.workers, rate=self.rate, front=front, before=before):
+        async with stage.open(deals, workers=self.workers, rate=self.rate, front=front):
             connected = []
             for number in range(2 * self.rounds):
                 slowly = bool(number % 2)
