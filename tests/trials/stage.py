@@ -157,6 +157,7 @@ class Stage:
             return connection.execute(statement, parameters).fetchall()
 
     def do(self, statement: str) -> None:
+        """Change something in our books that no part of the house would."""
         with self.database.connect() as connection:
             connection.execute(statement)
 
