@@ -22,6 +22,7 @@ from tests.trials.stage import Stage
 FROM_ONE_ADDRESS = 50  # as many as the proxy allows anybody but Telegram
 BYTE_EVERY = 1.0  # seconds
 GROWTH = 2.0
+ENOUGH, MOMENTS = 3, 60.0  # times as long as a round takes by its rate, and these seconds, are enough for it
 CONTROL, CONTROL_SECONDS = 50, 30.0  # payments without the proxy, and how long they are waited for
 HEADERS = b"POST /api/v1/miniapp/exchange-initdata HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 ANNOUNCED = HEADERS + b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
@@ -55,9 +56,12 @@ class SlowClients:
                 async with AsyncExitStack() as stack:
                     if slowly:
                         connected.append(await stack.enter_async_context(self._slow_clients(front)))
-                    await stage.shop.sell(deals[number * each : (number + 1) * each])
-                    await stage.delivered(within=TOLD_WITHIN)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(ENOUGH * each / self.rate + MOMENTS):
+                            await stage.shop.sell(deals[number * each : (number + 1) * each])
+                            await stage.delivered(within=MOMENTS)
                 recorded[slowly] += stage.watch.recorded.values()
+            unpaid = 2 * each * self.rounds - stage.shop.paid
             failures = sum(times for answer, times in stage.watch.answers.items() if answer != "200")
             await stage.told(within=TOLD_WITHIN)
             p99 = {slowly: percentile(values, 99) for slowly, values in recorded.items()}
@@ -67,6 +71,7 @@ class SlowClients:
                     Figure("payment → 200, p99 without slow clients, s", p99[False]),
                     Figure("payment → 200, p99 with slow clients, s", p99[True]),
                     Figure("payment → 200, with : without", p99[True] / p99[False], at_most=GROWTH),
+                    Figure("payments that could not be made", unpaid, at_most=0),
                     Figure("deliveries that failed", failures, at_most=0),
                 ]
             )
