@@ -70,7 +70,7 @@ class SideBySide:
         ((before, _),) = stage.ask(BROUGHT, "reconciliation")
         reconciling = asyncio.create_task(self._reconcile(stage))
         async with asyncio.timeout(BEGINS_WITHIN):
-            await until(lambda: stage.ask(BROUGHT, "reconciliation")[0][0] > before)
+            await until(lambda: reconciling.done() or stage.ask(BROUGHT, "reconciliation")[0][0] > before)
         deliveries.set_webhook(replace(webhook), drop_pending=False)
         async with asyncio.timeout(ENDS_WITHIN):
             await reconciling
