@@ -96,12 +96,15 @@ class Outbox:
         """Send one batch of what is due, and return for how many seconds to rest before the next."""
         self._mark(as_completed(list(self._sending)))
         notices = _take()
-        asked_to_wait: list[int] = []
+        asked_to_wait: dict[int, int] = {}
         for number, notice in enumerate(notices):
             # A single chat may have reached a limit of its own; several mean that the bot has.
             if len(asked_to_wait) > 1:
                 _put_back(notices[number:])
                 break
+            if notice.event.customer_id in asked_to_wait:
+                _put_back([notice])
+                continue
             chat_id = notice.event.customer.telegram_user_id
             if chat_id is None:
                 _give_up(notice, "the customer has no Telegram account that we know of")
@@ -113,23 +116,32 @@ class Outbox:
                 continue
             self._pace.keep()
             self._sending[self._senders.submit(gateway.send_message, chat_id=chat_id, text=text)] = notice
-            asked_to_wait += self._mark([sent for sent in self._sending if sent.done()])
+            asked_to_wait |= self._mark([sent for sent in self._sending if sent.done()])
 
-        asked_to_wait += self._mark(as_completed(list(self._sending)))
+        for sent in as_completed(list(self._sending)):
+            asked_to_wait |= self._mark([sent])
+            if len(asked_to_wait) > 1:
+                self._withdraw()
         if len(asked_to_wait) > 1:
-            return max(asked_to_wait)
+            return max(asked_to_wait.values())
         return 0 if len(notices) == BATCH else LOOK_EVERY
 
-    def _mark(self, answered: Iterable[Future[int]]) -> list[int]:
-        """Write down what became of them, and return the pauses that Telegram asked for, in seconds."""
-        pauses = []
+    def _mark(self, answered: Iterable[Future[int]]) -> dict[int, int]:
+        """Write down what became of them, and return the pauses that Telegram asked for, in seconds by customer."""
+        pauses = {}
         for sent in answered:
-            failure = sent.exception()
-            _settle(self._sending[sent], failure)
+            if sent not in self._sending:  # it was withdrawn
+                continue
+            failure, notice = sent.exception(), self._sending[sent]
+            _settle(notice, failure)
             del self._sending[sent]
             if isinstance(failure, Unavailable):
-                pauses.append(failure.retry_after)
+                pauses[notice.event.customer_id] = failure.retry_after
         return pauses
+
+    def _withdraw(self) -> None:
+        """Take back what waits for a sender."""
+        _put_back([self._sending.pop(sent) for sent in list(self._sending) if sent.cancel()])
 
 
 def _take() -> list[Notice]:

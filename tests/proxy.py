@@ -18,6 +18,13 @@ STARTS_WITHIN = 60  # seconds
 UPSTREAM = re.compile(r"(^ *server 127\.0\.0\.1:)8000(.*;)$", re.MULTILINE)
 
 
+class NotInstalled(Exception):
+    """There is no nginx on this machine; the message says how to get it."""
+
+    def __init__(self) -> None:
+        super().__init__("nginx is not installed (Debian: apt-get install nginx-light).")
+
+
 def configured(
     directory: Path, *, port: int, upstreams: Sequence[int], certificate: Path | None, telegram: str = "127.0.0.0/8"
 ) -> Path:
@@ -51,8 +58,12 @@ def configured(
 
 @contextmanager
 def proxy(configuration: Path, port: int) -> Iterator[None]:
-    """nginx, answering at the port until the end of the block."""
-    assert NGINX is not None
+    """nginx, answering at the port until the end of the block.
+
+    :raises NotInstalled: there is none
+    """
+    if NGINX is None:
+        raise NotInstalled
     process = subprocess.Popen([NGINX, "-c", configuration, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + STARTS_WITHIN

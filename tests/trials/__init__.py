@@ -11,5 +11,6 @@
 ``bot_api_down``    T37: the Bot API refuses, says nothing, or is a proxy's error page
 ``patience``        T38: Telegram asks for patience
 ``rolling``         T40: restarts under load
+``trial``           what a trial is, and the list of them
 ==================  ==========================================================================
 """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.database import CrashingPostgres
 from tests.chaos.processes import production
+from tests.proxy import NotInstalled
 from tests.trials.figures import Result, verdict
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # by way of what ends the processes
     results = []
     for trial in trials:
-        results.append(carried_out(trial))
+        try:
+            results.append(carried_out(trial))
+        except NotInstalled as error:
+            sys.exit(f"{trial.name} could not be made: {error}")
         print(results[-1].table(), flush=True)
     last_line = verdict(results)
     if file:

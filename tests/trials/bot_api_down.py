@@ -86,6 +86,7 @@ class BotApiDown:
 
 @contextmanager
 def down(way: str, stage: Stage, wire: Wire) -> Iterator[None]:
+    """The Bot API out of reach of the house until the end of the block."""
     if way == "answers 502":
         stage.world.faults.order(Fault(ANY, "502", times=ALWAYS))
         yield

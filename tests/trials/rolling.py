@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from tests.chaos.database import CrashingPostgres
-from tests.chaos.house import House, Stop
+from tests.chaos.house import Stop
 from tests.chaos.plan import Deal, plain_deals
 from tests.chaos.verdict import told_again
 from tests.chaos.waiting import until
 from tests.ports import free_port
-from tests.proxy import configured, proxy
 from tests.trials.figures import Figure, Findings, percentile
 from tests.trials.stage import Rate, Stage
 
@@ -45,9 +43,6 @@ class Rolling:
         stops: list[Stop] = []
         share = self.payments / (self.restarts * (self.webs + self.workers))
 
-        def before(house: House) -> AbstractContextManager[None]:
-            return proxy(configured(logs, port=front, upstreams=list(house.ports.values()), certificate=None), front)
-
         async def may_begin(deal: Deal) -> None:
             await until(lambda: deal.number < (len(stops) + 1) * share)
             await rate.may_begin(deal)
@@ -61,9 +56,7 @@ class Rolling:
                     await stage.house.start(name)
                     stops.append(stop)
 
-        async with stage.open(
-            deals, workers=self.workers, webs=self.webs, front=front, before=before, may_begin=may_begin
-        ):
+        async with stage.open(deals, workers=self.workers, webs=self.webs, front=front, may_begin=may_begin):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(stage.shop.sell(deals))
                 tasks.create_task(restart_all())

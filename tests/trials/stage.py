@@ -25,6 +25,7 @@ from tests.chaos.shop import Shop
 from tests.chaos.verdict import Difference, Message, compare
 from tests.chaos.waiting import until
 from tests.chaos.watch import OTHER
+from tests.proxy import configured, proxy
 from tests.trials.figures import Figure, Findings, counted
 from tests.trials.stopwatch import Stopwatch
 
@@ -76,13 +77,12 @@ class Stage:
         may_begin: Callable[[Deal], Awaitable[None]] | None = None,
         webs: int = 1,
         front: int | None = None,
-        before: Callable[[House], AbstractContextManager[None]] | None = None,
         telegram_url: str | None = None,
     ) -> AsyncIterator[None]:
         """The house at work, and everybody in it who is going to buy.
 
         :param rate: at how many payments a second they buy, unless `may_begin` says when
-        :param front: the port of a proxy that `before` starts, a context manager for the house
+        :param front: the port of the proxy of deploy/, if there shall be one
         :param telegram_url: where the house finds the Bot API, if not at the local Telegram itself
         """
         async with AsyncExitStack() as stack:
@@ -91,8 +91,8 @@ class Stage:
             self.house = House(
                 self.database, telegram_url or self.address, self.logs, workers=workers, webs=webs, front=front
             )
-            if before is not None:
-                stack.enter_context(before(self.house))
+            if front is not None:
+                stack.enter_context(self._proxy(front))
             api: aiohttp.ClientSession = await stack.enter_async_context(self.house.open())
             self.shop = Shop(
                 self.world,
@@ -104,6 +104,12 @@ class Stage:
             await self.shop.open(deals)
             await stack.enter_async_context(self._telling(len(deals)))
             yield
+
+    def _proxy(self, port: int) -> AbstractContextManager[None]:
+        """Over plain http: the local Telegram trusts no certificate of ours. It comes from the first local address."""
+        upstreams = list(self.house.ports.values())
+        here = "127.0.0.1/32"
+        return proxy(configured(self.logs, port=port, upstreams=upstreams, certificate=None, telegram=here), port)
 
     def say(self, doing: str) -> None:
         """What the trial is at, for whoever looks on."""
@@ -151,6 +157,7 @@ class Stage:
             return connection.execute(statement, parameters).fetchall()
 
     def do(self, statement: str) -> None:
+        """Change something in our books that no part of the house would."""
         with self.database.connect() as connection:
             connection.execute(statement)
 
