@@ -22,7 +22,7 @@ from tests.fuzz.shop import NotSold, quoted, sell
 from tests.fuzz.targets import Keys, Request
 
 SENDERS = 4
-QUOTES = 20
+QUOTES = 10
 SELL_AFTER = 100  # bodies
 LOOK_AFTER = 250  # bodies, at the memory
 MOST_SENTENCES = 60
