@@ -215,6 +215,9 @@ SPECTACULAR_SETTINGS = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of any body
 # Calls of one address in any 60 seconds, where the API asks for no credentials.
 OPEN_CALLS_PER_MINUTE = env.int("OPEN_CALLS_PER_MINUTE", default=300)
+if OPEN_CALLS_PER_MINUTE < 1:
+    message = "OPEN_CALLS_PER_MINUTE is below 1: no buyer could sign in. Leave it out for 300."
+    raise ImproperlyConfigured(message)
 
 # --- Words and times ----------------------------------------------------------------------------------------------
 

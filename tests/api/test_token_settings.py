@@ -1,4 +1,4 @@
-"""Settings under which no token could be checked stop the start, with a sentence that names the variable."""
+"""Settings under which no token could be had or checked stop the start, with a sentence that names the variable."""
 
 import os
 import subprocess
@@ -13,6 +13,7 @@ import pytest
         {"PROMETHEUS_MULTIPROC_DIR": "/nowhere/to/be/found"},
         {"JWT_SIGNING_KEY": "short"},
         {"JWT_SIGNING_KEY_FALLBACKS": f"{'long enough' * 3},short"},
+        {"OPEN_CALLS_PER_MINUTE": "0"},
         {"JWT_ALGORITHMS": "RS256"},
         {"JWT_ALGORITHMS": "HS256,none"},
         {"JWT_JWKS_URL": "https://host.example/jwks.json"},

@@ -157,7 +157,13 @@ def _bury(body: bytes, dice: Random) -> bytes:
 def _encode(body: bytes, dice: Random) -> bytes:
     as_text = body.decode(errors="replace")
     encoded = dice.choice(
-        (as_text.encode("utf-16"), as_text.encode("utf-32"), b"\xef\xbb\xbf" + body, gzip.compress(body), body + b"\0")
+        (
+            as_text.encode("utf-16"),
+            as_text.encode("utf-32"),
+            b"\xef\xbb\xbf" + body,
+            gzip.compress(body, mtime=0),
+            body + b"\0",
+        )
     )
     return bytes(encoded)
 
