@@ -183,6 +183,7 @@ REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- API ----------------------------------------------------------------------------------------------------------
 
+API_DOCS_PUBLIC = env.bool("API_DOCS_PUBLIC", default=True)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["config.api.permissions.NobodyByDefault"],
@@ -202,6 +203,8 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [],  # enums stay beside the fields that have them
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Without the last the page of a public address would show what validator.swagger.io says of it.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
