@@ -58,7 +58,7 @@ def knows_a_secret(request: Request) -> bool:
 
 
 def comes_from_an_allowed_address(request: Request) -> bool:
-    allowed = _networks(tuple(settings.TELEGRAM_IP_ALLOWLIST))
+    allowed = networks(tuple(settings.TELEGRAM_IP_ALLOWLIST))
     if not allowed:
         return True
     try:
@@ -70,7 +70,8 @@ def comes_from_an_allowed_address(request: Request) -> bool:
 
 
 @cache
-def _networks(addresses: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+def networks(addresses: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    """:raises ValueError: naming what is no network"""
     return [ip_network(address) for address in addresses]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ClassVar
 
 from csp.decorators import csp_update
 from django.conf import settings
@@ -18,7 +17,7 @@ from config.api.views import FirstRenderer
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    http_method_names = ["get", "head"]
     content_negotiation_class = FirstRenderer
 
 

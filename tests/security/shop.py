@@ -85,7 +85,7 @@ class Shop:
         return {
             "api/v1/entitlements/check": {"entitlement": "gold", "user_ids": [self.alice.user_id]},
             "api/v1/miniapp/exchange-initdata": {"init_data": init_data()},
-            # Telegram is not called within a transaction, so nothing is sent here: to get as far as that is to be let in.
+            # Telegram is never called within a transaction: to be told that it is not on sale is to be let in.
             "api/v1/telegram/payment/send-invoice": {"plan_code": "not_on_sale"},
             "api/v1/telegram/payment/validate": {
                 "invoice_payload": self.invoice.payload,
