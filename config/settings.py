@@ -66,14 +66,15 @@ WSGI_MIDDLEWARE = ["config.patience.RequestsWithin", "config.turns.InTurn", "tel
 MIDDLEWARE = [
     "config.logging.RequestLog",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.csp.ScopedCSPMiddleware",
+    "config.permissions_policy.PermissionsPolicy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -231,6 +232,10 @@ WHITENOISE_USE_FINDERS = True  # the few static files are served from their pack
 
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())  # a day's work; money asks again, see config.confirmation
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+# With that prefix browsers take them from this host alone, and from no neighbour under the same domain.
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = (
+    ("__Host-sessionid", "__Host-csrftoken") if SECURE else ("sessionid", "csrftoken")
+)
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 # The proxy ends TLS and says so. Without that the forms of staff would seem to come from another origin.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
@@ -239,6 +244,7 @@ SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+PERMISSIONS_POLICY = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
 # What config/checks.py and Django ask of production, but for what goes without saying here: SECURE_SSL_REDIRECT is
 # explained above, and plain http on a loopback address has neither HSTS nor cookies for https alone.
 SILENCED_SYSTEM_CHECKS = [

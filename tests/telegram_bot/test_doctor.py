@@ -37,7 +37,10 @@ MARK = "canary-of-a-secret-0123456789-0123456789"
 def production(transactional_db, local_telegram, settings):
     """A shop in production, its webhook registered, and a worker at work."""
     put_into(
-        settings, TELEGRAM_BOT_TOKEN=settings.TELEGRAM_BOT_TOKEN, TELEGRAM_API_BASE_URL=settings.TELEGRAM_API_BASE_URL
+        settings,
+        METRICS_TOKEN="",
+        TELEGRAM_BOT_TOKEN=settings.TELEGRAM_BOT_TOKEN,
+        TELEGRAM_API_BASE_URL=settings.TELEGRAM_API_BASE_URL,
     )
     assert settings.TELEGRAM_WEBHOOK_URL == ADDRESS
     execute("TRUNCATE procrastinate_workers CASCADE")
