@@ -208,8 +208,6 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [],  # enums stay beside the fields that have them
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # Without the last the page of a public address would show what validator.swagger.io says of it.
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
