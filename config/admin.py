@@ -9,9 +9,9 @@ import unfold.admin
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import get_fields_from_path
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
 from django.utils.html import conditional_escape
@@ -93,7 +93,18 @@ class Shown:
         return {}
 
 
-class LargeTableAdmin(Shown, ModelAdmin):
+class Discreet:
+    """Whoever may not see the rows is not told which there are."""
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Django looks for the row first, and says of one that is missing that it is."""
+        if not self.has_view_or_change_permission(request):  # type: ignore[attr-defined]
+            raise PermissionDenied
+        history: HttpResponse = super().history_view(request, object_id, extra_context)  # type: ignore[misc]
+        return history
+
+
+class LargeTableAdmin(Discreet, Shown, ModelAdmin):
     """Pages that stay quick over millions of rows: newest first by an index, never counted, found by whole values."""
 
     show_full_result_count = False

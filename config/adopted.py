@@ -19,7 +19,7 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from config import shown
-from config.admin import FactAdmin, FactInline, ModelAdmin, ReadOnly, Shown, staff_of
+from config.admin import Discreet, FactAdmin, FactInline, ModelAdmin, ReadOnly, Shown, staff_of
 from config.audited import Audited, ReasonForm
 from config.shown import Tone
 from config.staff import may_change, set_password
@@ -51,7 +51,7 @@ class StaffForm(ReasonForm):
         field_classes = {"username": UsernameField}
 
 
-class StaffAdmin(Audited, Shown, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class StaffAdmin(Audited, Discreet, Shown, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Accounts are made by `manage.py create_staff`, which makes the second factor too, and end by not being active.
 
     What a person may do comes by his groups alone. Only superusers make superusers, and change them.
@@ -90,10 +90,10 @@ class StaffAdmin(Audited, Shown, UserAdmin, ModelAdmin):  # type: ignore[type-ar
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         """Django's address for a new password, with our page: it asks why."""
         account = self.get_object(request, id)
-        if account is None:
-            raise Http404
         if not self.has_change_permission(request, account):
             raise PermissionDenied
+        if account is None:
+            raise Http404
         if account == staff_of(request):
             return redirect("admin:password_change")  # which asks for the old one
         form = NewPasswordForm(account, request.POST or None)

@@ -16,7 +16,7 @@ class ConfigConfig(AppConfig):
     label = "starledger_config"
 
     def ready(self) -> None:
-        from config import adopted, confirmation, health, jobs, metrics  # noqa: F401 - adopted registers pages
+        from config import adopted, checks, confirmation, health, jobs, metrics  # noqa: F401 - some register themselves
 
         metrics.read_from_the_books(jobs.Queue())
         health.watch_backlog("jobs", jobs.oldest_seconds)

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.core.checks import Tags
 from django.db import Error, connection
 
 from config.api import ratelimit
 from config.attention import how_long
+from config.checks import faults
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from config.health import LONGEST_WAIT, SchemaBehind, require_current_schema
@@ -36,22 +38,12 @@ UNREAD_SLOTS = """
 CONNECTIONS = "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity WHERE datname IS NOT NULL"
 
 
-def debug() -> Iterator[Finding]:
-    if not settings.DEBUG:
-        yield good("debug", "off")
-    elif settings.LOOPBACK:
-        yield skipped("debug", "on, and this is reached from this machine alone")
+def fitness() -> Iterator[Finding]:
+    """Whether these are settings for production, as a process of production asks before it starts."""
+    if settings.DEBUG and settings.LOOPBACK:
+        yield skipped("settings", f"for development at {settings.PUBLIC_URL}, which is this machine alone")
     else:
-        yield bad("debug", "on: errors show the code to strangers", "Set DEBUG=false.")
-
-
-def public_url() -> Iterator[Finding]:
-    if settings.SECURE:
-        yield good("public address", settings.PUBLIC_URL)
-    elif settings.LOOPBACK:
-        yield skipped("public address", f"{settings.PUBLIC_URL} is this machine alone: good for development")
-    else:
-        yield bad("public address", f"{settings.PUBLIC_URL} is not https", "Set PUBLIC_URL to an https address.")
+        yield from _faults(Tags.security) or [good("settings", f"fit for production at {settings.PUBLIC_URL}")]
 
 
 def database() -> Iterator[Finding]:
@@ -83,28 +75,12 @@ def migrations() -> Iterator[Finding]:
         yield good("migrations", "all applied")
 
 
-def isolation() -> Iterator[Finding]:
-    level = _setting("transaction_isolation")
-    if level == "read committed":
-        yield good("isolation level", level)
-    else:
-        yield bad(
-            "isolation level",
-            level,
-            "Our locks are made for `read committed`: take default_transaction_isolation out of the server, the role "
-            "and DATABASE_URL.",
-        )
-
-
 def durability() -> Iterator[Finding]:
-    off = [name for name in ("synchronous_commit", "fsync", "full_page_writes") if _setting(name) == "off"]
-    if not off:
-        yield good("durability", "fsync, synchronous_commit and full_page_writes are on")
-    elif settings.DEBUG:
-        yield skipped("durability", f"{', '.join(off)} off, as is usual in development")
+    if settings.DEBUG and settings.LOOPBACK:
+        yield skipped("durability", "not asked for in development")
     else:
-        what = f"{', '.join(off)} off: a crash of the server loses payments that were answered with 200"
-        yield bad("durability", what, "Set them to on in postgresql.conf, and for the role and the database too.")
+        kept = "what is committed stays, each transaction isolated as our locks expect"
+        yield from _faults(Tags.database) or [good("durability", kept)]
 
 
 def clock() -> Iterator[Finding]:
@@ -195,8 +171,5 @@ def jobs() -> Iterator[Finding]:
         yield good("jobs", seen)
 
 
-def _setting(name: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting(%s)", [name])
-        (value,) = cursor.fetchone()
-    return str(value)
+def _faults(tag: str) -> list[Finding]:
+    return [bad(str(fault.id), fault.msg, fault.hint or "") for fault in faults(tag)]

@@ -1,6 +1,7 @@
 """All settings, read from top to bottom. Every variable of the environment is named in README.md."""
 
 import hashlib
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,15 @@ MIDDLEWARE = [
     "config.requests.RequestLog",
     "config.bodies.BodyLimit",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.csp.ScopedCSPMiddleware",
+    "config.permissions_policy.PermissionsPolicy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -139,6 +141,9 @@ TELEGRAM_IS_LOCAL = TELEGRAM_BOT_TOKEN == _LOCAL_TELEGRAM_TOKEN
 TELEGRAM_API_BASE_URL = env.str(
     "TELEGRAM_API_BASE_URL", default="http://127.0.0.1:8081" if TELEGRAM_IS_LOCAL else "https://api.telegram.org"
 ).rstrip("/")
+if TELEGRAM_BOT_TOKEN and not re.fullmatch("[0-9]{1,18}:[A-Za-z0-9_-]+", TELEGRAM_BOT_TOKEN):
+    message = "TELEGRAM_BOT_TOKEN is no token. Set it to what @BotFather gave you: digits, a colon, and the secret."
+    raise ImproperlyConfigured(message)
 TELEGRAM_BOT_ID = int(TELEGRAM_BOT_TOKEN.partition(":")[0] or 0)
 TELEGRAM_WEBHOOK_URL = env.str("TELEGRAM_WEBHOOK_URL", default=f"{PUBLIC_URL}/api/v1/telegram/webhook")
 TELEGRAM_WEBHOOK_SECRETS = env.list("TELEGRAM_WEBHOOK_SECRET", default=[])
@@ -192,6 +197,7 @@ REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- API ----------------------------------------------------------------------------------------------------------
 
+API_DOCS_PUBLIC = env.bool("API_DOCS_PUBLIC", default=True)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["config.api.permissions.NobodyByDefault"],
@@ -238,6 +244,10 @@ WHITENOISE_USE_FINDERS = True  # the few static files are served from their pack
 
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())  # a day's work; money asks again, see config.confirmation
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+# With that prefix browsers take them from this host alone, and from no neighbour under the same domain.
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = (
+    ("__Host-sessionid", "__Host-csrftoken") if SECURE else ("sessionid", "csrftoken")
+)
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 # The proxy ends TLS and says so. Without that the forms of staff would seem to come from another origin.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
@@ -246,6 +256,14 @@ SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+PERMISSIONS_POLICY = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
+# What config/checks.py and Django ask of production, but for what goes without saying here: SECURE_SSL_REDIRECT is
+# explained above, and plain http on a loopback address has neither HSTS nor cookies for https alone.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",
+    *(() if SECURE else ("security.W004", "security.W012", "security.W016")),
+    *env.list("SILENCED_SYSTEM_CHECKS", default=[]),
+]
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
@@ -321,11 +339,9 @@ DOCTOR_CHECKS = [
     *(
         f"config.doctor.{name}"
         for name in (
-            "debug",
-            "public_url",
+            "fitness",
             "database",
             "migrations",
-            "isolation",
             "durability",
             "clock",
             "connections",
@@ -335,7 +351,7 @@ DOCTOR_CHECKS = [
         )
     ),
     *(f"payments.doctor.{name}" for name in ("guards", "books", "reconciliation", "provider_token", "telegrams_rule")),
-    *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "secret", "webhook", "inbox")),
+    *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "webhook", "inbox")),
     *(f"config.doctor.{name}" for name in ("workers", "jobs", "watching")),
     "payments.doctor.messages",
 ]

@@ -21,7 +21,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from config import shown
-from config.admin import FactAdmin, FactInline, LargeTableAdmin, ModelAdmin, ReadOnly, Shown, staff_of
+from config.admin import Discreet, FactAdmin, FactInline, LargeTableAdmin, ModelAdmin, ReadOnly, Shown, staff_of
 from config.audited import Audited, ReasonForm
 from config.exports import ExportedList
 from config.filters import DayRange
@@ -265,7 +265,7 @@ class ApiClientForm(ReasonForm):
 
 
 @admin.register(ApiClient)
-class ApiClientAdmin(Audited, Shown, ModelAdmin):
+class ApiClientAdmin(Audited, Discreet, Shown, ModelAdmin):
     """Keys are made by `manage.py create_api_key`, which alone ever sees them; here they are limited and revoked."""
 
     form = ApiClientForm

@@ -11,7 +11,6 @@ from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from config.health import LONGEST_WAIT
-from config.management.starting import WEBHOOK_SECRET, WHAT_A_SECRET_IS
 from payments.channels.base import ChannelError
 from telegram_bot.attention import list_of
 from telegram_bot.bot_settings import ALLOWED_UPDATES
@@ -49,24 +48,6 @@ def telegrams_clock() -> Iterator[Finding]:
     else:
         seen = f"the database's is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
         yield bad("Telegram's clock", seen, "Have the database's machine follow NTP: access begins and ends by it.")
-
-
-def secret() -> Iterator[Finding]:
-    secrets = settings.TELEGRAM_WEBHOOK_SECRETS
-    if not secrets:
-        yield bad(
-            "webhook secret",
-            "not set, so every update is refused",
-            f"Set TELEGRAM_WEBHOOK_SECRET to {WHAT_A_SECRET_IS}.",
-        )
-    elif len(secrets) > 2 or not all(map(WEBHOOK_SECRET.fullmatch, secrets)):
-        yield bad(
-            "webhook secret",
-            "too short, too long, or with other characters",
-            f"Set TELEGRAM_WEBHOOK_SECRET to {WHAT_A_SECRET_IS}, then run `manage.py set_webhook`.",
-        )
-    else:
-        yield good("webhook secret", "set" if len(secrets) == 1 else "set, and a second one is accepted")
 
 
 def webhook() -> Iterator[Finding]:

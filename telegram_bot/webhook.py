@@ -24,6 +24,7 @@ SECRET_META = "HTTP_" + SECRET_HEADER.upper().replace("-", "_")
 class TelegramWebhook(APIView):
     """Takes updates: 200 for whatever is stored, 503 when nothing could be, so that Telegram brings it again."""
 
+    http_method_names = ["post"]
     authentication_classes = ()
     permission_classes = ()
     schema = None

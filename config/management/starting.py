@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from django.core.checks import Tags
 from django.core.management.base import CommandError
 from django.db import Error
 
+from config.checks import faults
 from config.health import SchemaBehind, require_current_schema
-
-# Telegram allows shorter secrets; we do not.
-WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{32,256}")
-WHAT_A_SECRET_IS = "32 to 256 random characters of A-Z, a-z, 0-9, _ and -"  # noqa: S105 - its form
 
 
 def require_database() -> None:
@@ -25,3 +21,13 @@ def require_database() -> None:
     except Error as error:
         message = "The database of DATABASE_URL does not answer; is it running, and are name and password right?"
         raise CommandError(message) from error
+
+
+def require_production_settings() -> None:
+    """Asks the database too, so it has to be there.
+
+    :raises CommandError: this is production, and something is not as it needs to be
+    """
+    found = [*faults(Tags.security), *faults(Tags.database)]
+    if found:
+        raise CommandError("\n".join(f"{fault.msg} {fault.hint or ''}".strip() + f" ({fault.id})" for fault in found))

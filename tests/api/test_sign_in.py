@@ -105,6 +105,11 @@ class TestNoTokenIsGiven:
     def test_for_data_signed_with_another_bots_token(self):
         self.assert_refused(signed(token="100000001:another"))
 
+    def test_where_no_token_is_set_with_which_only_telegram_could_have_signed(self, settings):
+        settings.TELEGRAM_BOT_TOKEN = ""
+
+        self.assert_refused(signed())
+
     def test_for_data_that_was_changed(self):
         self.assert_refused(signed().replace("Alice", "Malice"))
 

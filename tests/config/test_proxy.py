@@ -191,7 +191,7 @@ def test_staff_can_post_forms_through_it(front):
         page = staff.get("/admin/login/")
         answer = staff.post(
             "/admin/login/",
-            data={"csrfmiddlewaretoken": staff.cookies["csrftoken"], "username": "dana", "password": "wrong"},
+            data={"csrfmiddlewaretoken": staff.cookies["__Host-csrftoken"], "username": "dana", "password": "wrong"},
             headers={"Origin": f"https://localhost:{port}", "Referer": str(page.url)},
         )
 

@@ -15,7 +15,6 @@ from django.db import connection
 
 from config import health
 from config.env import BASE_DIR
-from config.management.commands.serve import require_webhook_secret
 from tests.ports import free_port
 from tests.postgres_urls import test_database_url
 
@@ -31,7 +30,12 @@ def serving(port: int, *options: str, **environment: str):
     process = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--port", str(port), *options],
         cwd=BASE_DIR,
-        env={**os.environ, "DATABASE_URL": test_database_url(), "METRICS_TOKEN": "the-token", **environment},
+        env={
+            **os.environ,
+            "DATABASE_URL": test_database_url(),
+            "METRICS_TOKEN": "the-token-of-the-tests",
+            **environment,
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -97,7 +101,7 @@ class TestServe:
 
     def test_adds_up_the_counters_of_several_processes(self, port):
         with serving(port, "--workers", "2") as process:
-            authorised = {"Authorization": "Bearer the-token"}
+            authorised = {"Authorization": "Bearer the-token-of-the-tests"}
             for _ in range(20):
                 httpx.get(f"http://127.0.0.1:{port}/healthz")
             workers = [
@@ -132,11 +136,6 @@ class TestServe:
             " Choose another with --host and --port."
         )
 
-    def test_refuses_production_without_a_webhook_secret(self, port):
-        said = refusal(port, TELEGRAM_WEBHOOK_SECRET="")
-
-        assert said.startswith("CommandError: TELEGRAM_WEBHOOK_SECRET is not set: ")
-
     def test_refuses_a_database_that_lacks_migrations(self, port):
         health.require_current_schema.cache_clear()
         with connection.cursor() as cursor:
@@ -155,29 +154,6 @@ class TestServe:
 
         assert said.startswith("CommandError: The database of DATABASE_URL does not answer")
         assert "canary" not in said
-
-
-class TestTheWebhookSecret:
-    @pytest.mark.parametrize(
-        "secrets", [[], ["x" * 31], ["x" * 257], ["x" * 32 + " "], ["é" * 32], ["x" * 32] * 3, ["x" * 32, ""]]
-    )
-    def test_is_required_in_production_and_well_formed(self, settings, secrets):
-        settings.TELEGRAM_WEBHOOK_SECRETS = secrets
-
-        with pytest.raises(CommandError, match="TELEGRAM_WEBHOOK_SECRET"):
-            require_webhook_secret()
-
-    @pytest.mark.parametrize("secrets", [["aZ09_-" + "x" * 26], ["x" * 256], ["x" * 32, "y" * 32]])
-    def test_may_be_two_during_a_rotation(self, settings, secrets):
-        settings.TELEGRAM_WEBHOOK_SECRETS = secrets
-
-        require_webhook_secret()
-
-    def test_is_not_asked_for_in_development(self, settings):
-        settings.DEBUG = True
-        settings.TELEGRAM_WEBHOOK_SECRETS = []
-
-        require_webhook_secret()
 
 
 class TestOptions:

@@ -7,12 +7,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from config import serving
-from config.management.starting import WEBHOOK_SECRET, WHAT_A_SECRET_IS, require_database
+from config.management.starting import require_database, require_production_settings
 
 log = structlog.get_logger(__name__)
 
@@ -30,27 +29,12 @@ class Command(BaseCommand):
         if workers < 1 or threads < 1:
             message = "--workers and --threads must be 1 or more."
             raise CommandError(message)
-        require_webhook_secret()
         require_free_port(host, port)
         require_database()
+        require_production_settings()
         connections.close_all()
         log.info("serving", host=host, port=port, workers=workers, threads=threads)
         serving.serve(host=host, port=port, workers=workers, threads=threads)
-
-
-def require_webhook_secret() -> None:
-    """
-    :raises CommandError: in production, without a secret that proves an update to be Telegram's
-    """
-    if settings.DEBUG:
-        return
-    secrets = settings.TELEGRAM_WEBHOOK_SECRETS
-    if not secrets:
-        message = f"TELEGRAM_WEBHOOK_SECRET is not set: anybody could report payments. Set it to {WHAT_A_SECRET_IS}."
-        raise CommandError(message)
-    if len(secrets) > 2 or not all(map(WEBHOOK_SECRET.fullmatch, secrets)):
-        message = f"TELEGRAM_WEBHOOK_SECRET must be {WHAT_A_SECRET_IS}, or two of these with a comma during a rotation."
-        raise CommandError(message)
 
 
 def require_free_port(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connections
 
-from config.management.starting import require_database
+from config.management.starting import require_database, require_production_settings
 from config.worker import work
 
 
@@ -21,5 +21,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, concurrency: int, **options: Any) -> None:
         require_database()
+        require_production_settings()
         connections.close_all()
         asyncio.run(work(concurrency=concurrency))

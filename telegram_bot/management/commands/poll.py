@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from config.management.starting import require_database, require_production_settings
 from telegram_bot.bot_settings import introduce
 from telegram_bot.gateway import gateway
 from telegram_bot.management.plain_words import failures_in_plain_words
@@ -21,6 +22,8 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_database()
+        require_production_settings()
         stop = threading.Event()
 
         def end(*_: object) -> None:
