@@ -13,6 +13,7 @@ from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from config.health import LONGEST_WAIT, SchemaBehind, require_current_schema
 from config.jobs import SECONDS_WITHOUT_HEARTBEAT, oldest_seconds
+from config.replica import REPLICA, CannotBeRead, catch_up
 
 OLDEST_POSTGRES = 14
 LARGEST_SKEW = 5.0  # seconds
@@ -22,6 +23,7 @@ WORKERS = """
     SELECT count(*) FROM procrastinate_workers
     WHERE last_heartbeat > clock_timestamp() - make_interval(secs => %s)
 """
+LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 CONNECTIONS = "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity WHERE datname IS NOT NULL"
 
 
@@ -94,6 +96,32 @@ def durability() -> Iterator[Finding]:
     else:
         what = f"{', '.join(off)} off: a crash of the server loses payments that were answered with 200"
         yield bad("durability", what, "Set them to on in postgresql.conf, and for the role and the database too.")
+
+
+def time_limits() -> Iterator[Finding]:
+    """Every connection brings them along, but a pooler may drop them on the way."""
+    off = [name for name in LIMITS if _setting(name) == "0"]
+    if off:
+        seen = f"{', '.join(off)} off: one stuck transaction can hold up all others without end"
+        yield bad("time limits", seen, "Set them in the pooler's connect_query, as deploy/pgbouncer.ini does.")
+    else:
+        yield good("time limits", ", ".join(f"{name} {_setting(name)}" for name in LIMITS))
+
+
+def replica() -> Iterator[Finding]:
+    if REPLICA not in settings.DATABASES:
+        yield skipped("replica", "none: everything is read from the one database")
+        return
+    try:
+        lacking = catch_up()
+    except CannotBeRead as error:
+        yield bad("replica", str(error), "Exports are read from the primary meanwhile. Is REPLICA_DATABASE_URL right?")
+        return
+    if not lacking:
+        yield good("replica", "has what the primary has")
+    else:
+        seen = f"lacks {lacking:,} bytes of the primary's log"
+        yield bad("replica", seen, "Exports are read from the primary meanwhile. Look at pg_stat_replication there.")
 
 
 def clock() -> Iterator[Finding]:

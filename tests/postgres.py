@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "TELEGRAM_PAYMENT_PROVIDER_TOKEN": "284685063:TEST:of-the-tests",
     "TELEGRAM_WEBHOOK_SECRET": "the-webhook-secret-of-the-tests-0000",
 }
-LEFT_TO_THE_TESTS = ("TELEGRAM_", "STRIPE_", "JWT_", "LOG_", "REDIS_URL", "METRICS_TOKEN", "SENTRY_DSN")
+LEFT_TO_THE_TESTS = ("TELEGRAM_", "STRIPE_", "JWT_", "LOG_", "REDIS_URL", "METRICS_TOKEN", "SENTRY_DSN", "REPLICA_")
 
 
 @pytest.hookimpl(tryfirst=True)
