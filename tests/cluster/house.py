@@ -55,7 +55,7 @@ class ClusteredHouse(House):
         self._children[POOLER].start()  # the commands that set everything up go by it as well
         try:
             async with asyncio.timeout(READY_LIMIT):
-                while not await asyncio.to_thread(answers, self._pooled):
+                while not await asyncio.to_thread(answers, self._pooled):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(LOOK_EVERY)
             async with super().open() as api:
                 yield api

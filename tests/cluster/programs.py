@@ -71,7 +71,7 @@ def pgbouncer(name: str, directory: Path, *, port: int, database_url: str) -> Pr
 
 def nginx(name: str, directory: Path, *, port: int, upstreams: Sequence[int]) -> Program:
     """The proxy before these web servers; without TLS, so that the local Telegram need not trust a certificate."""
-    servers = "".join(f"        server 127.0.0.1:{upstream};\n" for upstream in upstreams)
+    servers = "".join(f"        server 127.0.0.1:{upstream} max_fails=0;\n" for upstream in upstreams)
     file = directory / "nginx.conf"
     file.write_text(
         changed(
@@ -80,7 +80,7 @@ def nginx(name: str, directory: Path, *, port: int, upstreams: Sequence[int]) ->
                 "/run/nginx.pid": f"{directory}/nginx.pid",
                 "/var/log/nginx/error.log": "stderr",
                 "149.154.160.0/20": "127.0.0.0/8",
-                "        server 127.0.0.1:8000;  # one such line for each web server\n": servers,
+                "        server 127.0.0.1:8000 max_fails=0;\n": servers,
                 "        listen 80;\n        listen [::]:80;\n        server_name shop.example;\n"
                 "        return 308": "        listen 127.0.0.1:1;\n        return 308",
                 "        listen 443 ssl;\n        listen [::]:443 ssl;\n": f"        listen 127.0.0.1:{port};\n",
