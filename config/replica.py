@@ -21,7 +21,10 @@ LONGEST_ASKING = 3.0  # seconds for an answer
 LOOK_EVERY = 0.05
 
 # NULL on a server that is no replica.
-LACKING = "SELECT greatest(0, pg_wal_lsn_diff(%s::pg_lsn, pg_last_wal_replay_lsn())::bigint)"
+LACKING = """
+    SELECT CASE WHEN pg_is_in_recovery()
+                THEN greatest(0, pg_wal_lsn_diff(%s::pg_lsn, pg_last_wal_replay_lsn()))::bigint END
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +64,7 @@ def _written() -> str:
     """The place in the primary's log before which all is that was committed."""
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_current_wal_lsn()::text")
+            cursor.execute("SELECT pg_current_wal_insert_lsn()::text")
             (place,) = cursor.fetchone()
     finally:
         release_connection()

@@ -6,7 +6,8 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+
+from psycopg.conninfo import conninfo_to_dict
 
 from config import embedded_postgres
 from config.env import BASE_DIR
@@ -24,9 +25,9 @@ class Program(Child):
         self._command = [str(word) for word in command]
 
 
-def missing() -> list[str]:
-    """The Debian packages of those that are not here."""
-    return [package for command, package in PACKAGES.items() if shutil.which(command, path=SYSTEM) is None]
+def missing(*commands: str) -> list[str]:
+    """The Debian packages of those that are not here; of all when none are named."""
+    return [PACKAGES[one] for one in commands or PACKAGES if shutil.which(one, path=SYSTEM) is None]
 
 
 def changed(name: str, changes: Mapping[str, str]) -> str:
@@ -43,15 +44,15 @@ def changed(name: str, changes: Mapping[str, str]) -> str:
 
 
 def pgbouncer(name: str, directory: Path, *, port: int, database_url: str) -> Program:
-    """The pooler before this database, whose server asks for no password."""
-    parts = urlsplit(database_url)
-    database, server = parts.path.strip("/"), parse_qs(parts.query)["host"][0]
+    """The pooler before this database; whoever comes is the user whom the address names."""
+    to = conninfo_to_dict(database_url)
+    server = " ".join(f"{name}={to[name]}" for name in ("host", "port", "user", "password", "dbname") if name in to)
     file = directory / "pgbouncer.ini"
     file.write_text(
         changed(
             "pgbouncer.ini",
             {
-                "host=127.0.0.1 port=5432 dbname=starledger": f"host={server} user=postgres dbname={database}",
+                "host=127.0.0.1 port=5432 dbname=starledger": server,
                 "listen_port = 6432": f"listen_port = {port}",
                 "auth_type = scram-sha-256": "auth_type = any",
                 "auth_file = /etc/pgbouncer/userlist.txt\n": "",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
+from collections.abc import Mapping
 from typing import Any, Self
 
 from config import embedded_postgres
-from tests.chaos.database import MARKER, CrashingPostgres
+from tests.chaos.database import MARKER, SETTINGS, CrashingPostgres
 
 
 class Standby(CrashingPostgres):
     """Follows `primary_url` from `__enter__` to `__exit__`; only reads are possible."""
 
-    def __init__(self, primary_url: str) -> None:
+    def __init__(self, primary_url: str, settings: Mapping[str, str] = SETTINGS) -> None:
         super().__init__()
+        self._server = dataclasses.replace(self._server, settings=settings)
         self._primary_url = primary_url
 
     def __enter__(self) -> Self:
