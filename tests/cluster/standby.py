@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from config import embedded_postgres
+from config.embedded_postgres import EmbeddedPostgres
 from tests.chaos.database import MARKER, SETTINGS, CrashingPostgres
 
 
@@ -29,6 +31,15 @@ class Standby(CrashingPostgres):
             self.__exit__()
             raise
         return self
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """While it is down; afterwards it follows again."""
+        self._server.stop()
+        try:
+            yield
+        finally:
+            self._server = EmbeddedPostgres(self._server.home, self._server.settings).start()
 
     def _copy(self) -> None:
         account = embedded_postgres._server_account()
