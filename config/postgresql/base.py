@@ -8,7 +8,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
-from config.patience import CHECKOUT, NoAnswer, Silence, remaining
+from config.patience import CHECKOUT, NoAnswer, PatientConnection, Silence, remaining
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -38,5 +38,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @property
     def _silence(self) -> Silence:
         """Of the server that this connects to."""
-        silence: Silence = self.settings_dict["OPTIONS"]["pool"]["connection_class"].silence
-        return silence
+        pool = self.settings_dict["OPTIONS"]["pool"]
+        kind: type[PatientConnection] = pool["connection_class"] if pool else PatientConnection
+        return kind.silence

@@ -14,7 +14,7 @@ import psycopg
 from tests.chaos.database import CrashingPostgres
 from tests.chaos.house import LOOK_EVERY, READY_LIMIT, House
 from tests.chaos.plan import DATABASE, Way, worker
-from tests.chaos.processes import Child
+from tests.chaos.processes import STOP_LIMIT, Child
 from tests.cluster.programs import nginx, pgbouncer
 from tests.cluster.standby import Standby
 from tests.ports import free_port
@@ -31,6 +31,7 @@ class ClusteredHouse(House):
     def __init__(self, database: CrashingPostgres, replica: Standby, telegram_url: str, directory: Path) -> None:
         super().__init__(database, telegram_url, directory, workers=0)
         self._replica = replica
+        self._stopping: set[str] = set()
         pooler, self._ports = free_port(), {name: free_port() for name in WEBS}
         self._pooled = f"postgres://postgres@127.0.0.1:{pooler}/{database.name}"
         self.environment |= {
@@ -63,6 +64,8 @@ class ClusteredHouse(House):
             self._children[POOLER].end()
 
     async def _works(self, name: str, child: Child, api: aiohttp.ClientSession) -> bool:
+        if name in self._stopping:
+            return False
         if name == POOLER:
             return await asyncio.to_thread(answers, self._pooled)
         if name in WORKERS:
@@ -89,6 +92,18 @@ class ClusteredHouse(House):
         began = time.monotonic()
         await asyncio.to_thread(server.crash, Way.KILL)
         return server.own_postmaster() != before, time.monotonic() - began
+
+    async def restart(self, name: str) -> tuple[bool, float]:
+        """Ask it to stop, as an upgrade does; whether it did so by itself, and the seconds until it was at work again."""
+        await self._at_work_again(name)
+        began = time.monotonic()
+        self._stopping.add(name)
+        self._at_work.discard(name)
+        await asyncio.to_thread(self._children[name].end)
+        by_itself = time.monotonic() - began < STOP_LIMIT
+        self._stopping.discard(name)
+        await self._at_work_again(name)  # it is kept running
+        return by_itself, time.monotonic() - began
 
 
 def answers(url: str) -> bool:

@@ -28,7 +28,7 @@ from tests.chaos.shop import Shop
 from tests.chaos.verdict import CHECKED, Difference, compare, told_again
 from tests.chaos.waiting import until
 from tests.chaos.watch import Watch
-from tests.cluster.house import VICTIMS, ClusteredHouse
+from tests.cluster.house import VICTIMS, WEBS, WORKERS, ClusteredHouse
 from tests.cluster.standby import Standby
 
 # 502 is the proxy's, about a server that died with the request in its hands; 503 is ours. Both mean: bring it again.
@@ -40,8 +40,13 @@ LAG = "SELECT extract(epoch FROM replay_lag)::float FROM pg_stat_replication WHE
 
 
 class Run:
-    def __init__(self, options: Options, database: CrashingPostgres, replica: Standby, directory: Path) -> None:
+    """`upgrade`: the web servers and workers are restarted one after the other, and nothing is killed."""
+
+    def __init__(
+        self, options: Options, database: CrashingPostgres, replica: Standby, directory: Path, *, upgrade: bool
+    ) -> None:
         self._options = options
+        self._upgrade = upgrade
         self._database = database
         self._replica = replica
         self._directory = directory
@@ -78,9 +83,15 @@ class Run:
         await until(lambda: deal.number <= share * (self._hits + 1))
 
     def _order(self) -> list[str]:
+        if self._upgrade:
+            return [*WORKERS, *WEBS] * self._options.kills
         order = list(VICTIMS) * self._options.kills
         random.Random(f"order {self._options.seed}").shuffle(order)
         return order
+
+    @property
+    def _what(self) -> str:
+        return "restarted" if self._upgrade else "killed"
 
     @property
     def _hits(self) -> int:
@@ -91,9 +102,10 @@ class Run:
         for number, victim in enumerate(order, start=1):
             due = number * len(self._deals) // (len(order) + 1)
             await until(lambda due=due: self._shop.paid >= due - plan.BUYERS_AT_ONCE)
-            hit, seconds = await self._house.hit(victim)
+            before = self._shop.paid
+            hit, seconds = await (self._house.restart if self._upgrade else self._house.hit)(victim)
             self._recoveries[victim].append(seconds if hit else float("nan"))
-            print(f"{victim} killed after {self._shop.paid:,} payments, at work again after {seconds:.1f} s")
+            print(f"{victim} {self._what} after {before:,} payments, at work again after {seconds:.1f} s")
 
     @asynccontextmanager
     async def _looking_at_the_lag(self) -> AsyncIterator[None]:
@@ -126,8 +138,10 @@ class Run:
         ]
         return Report(
             options=self._options,
-            planned={f"{victim} killed": self._options.kills for victim in VICTIMS},
-            injected={f"{victim} killed": sum(one == one for one in all_) for victim, all_ in self._recoveries.items()},
+            planned={f"{victim} {self._what}": times for victim, times in Counter(self._order()).items()},
+            injected={
+                f"{victim} {self._what}": sum(one == one for one in all_) for victim, all_ in self._recoveries.items()
+            },
             settled=settled,
             checked=ALL_CHECKED,
             differences=differences,

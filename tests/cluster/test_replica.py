@@ -121,7 +121,9 @@ class TestAnExport:
             rows = exported(dana, address(Customer))
 
         assert [row["id"] for row in rows] == made[::-1]
-        pages_there, pages_here = (sum(query["sql"].endswith("LIMIT 2") for query in queries) for queries in (there, here))
+        pages_there, pages_here = (
+            sum(query["sql"].endswith("LIMIT 2") for query in queries) for queries in (there, here)
+        )
         assert (pages_there, pages_here) == (3, 0)
 
     def test_goes_on_from_the_primary_when_the_replica_dies(self, followed):
