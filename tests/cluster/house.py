@@ -94,7 +94,7 @@ class ClusteredHouse(House):
         return server.own_postmaster() != before, time.monotonic() - began
 
     async def restart(self, name: str) -> tuple[bool, float]:
-        """Ask it to stop, as an upgrade does; whether it did so by itself, and the seconds until it was at work again."""
+        """Have it stop, as an upgrade does; whether it did so by itself, and the seconds until it was at work again."""
         await self._at_work_again(name)
         began = time.monotonic()
         self._stopping.add(name)
