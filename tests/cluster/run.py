@@ -51,6 +51,7 @@ class Run:
         self._replica = replica
         self._directory = directory
         self._deals = plan.deals(options)
+        self._injected: Counter[str] = Counter()
         self._recoveries: defaultdict[str, list[float]] = defaultdict(list)
         self._lags: list[float] = []
         telegram = TelegramOptions(token=TOKEN, pace=PACE, webhook_seconds=WEBHOOK_SECONDS, wire=REMEMBERED)
@@ -104,7 +105,8 @@ class Run:
             await until(lambda due=due: self._shop.paid >= due - plan.BUYERS_AT_ONCE)
             before = self._shop.paid
             hit, seconds = await (self._house.restart if self._upgrade else self._house.hit)(victim)
-            self._recoveries[victim].append(seconds if hit else float("nan"))
+            self._injected[f"{victim} {self._what}"] += hit
+            self._recoveries[victim].append(seconds)
             print(f"{victim} {self._what} after {before:,} payments, at work again after {seconds:.1f} s")
 
     @asynccontextmanager
@@ -139,9 +141,7 @@ class Run:
         return Report(
             options=self._options,
             planned={f"{victim} {self._what}": times for victim, times in Counter(self._order()).items()},
-            injected={
-                f"{victim} {self._what}": sum(one == one for one in all_) for victim, all_ in self._recoveries.items()
-            },
+            injected=self._injected,
             settled=settled,
             checked=ALL_CHECKED,
             differences=differences,
