@@ -10,11 +10,12 @@ PORT ?= 8000
 TELEGRAM_PORT ?= 8081
 ARGS ?=
 CHAOS_ARGS ?=
+CLUSTER_ARGS ?=
 DRILL_ARGS ?=
 TRIALS_ARGS ?=
 FUZZ_ARGS ?=
 
-.PHONY: help install run test cover thorough outages lint messages mutants bench chaos drill trials fuzz forget lock
+.PHONY: help install run test cover thorough outages lint messages mutants bench chaos cluster drill trials fuzz sbom audit forget lock
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -63,12 +64,14 @@ lint: export ENV_FILE =
 lint: export DEBUG = true
 lint: export SECRET_KEY = only-for-the-linters
 lint: export JWT_SIGNING_KEY = only-for-the-linters-and-32-bytes-long
-lint: install ## check style, types, imports, migrations and compiled texts
+lint: install ## check style, types, imports, migrations, compiled texts, locks and licences
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@DATABASE_URL=postgresql:///unused $(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python -m tests.supply_chain locks
+	@$(BIN)/python -m tests.supply_chain licences
 	@compiled=$$(mktemp); trap 'rm -f "$$compiled"' EXIT; \
 	for source in $$(git ls-files '*.po'); do \
 		$(BIN)/pybabel --quiet compile --input-file "$$source" --output-file "$$compiled"; \
@@ -87,6 +90,9 @@ bench: install ## measure, side by side with the textbook ways (ARGS=…)
 chaos: install ## sell under load while processes and the database are killed, and compare the books (CHAOS_ARGS=…)
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
+cluster: install ## two web servers and workers, PgBouncer and a replica: sell, and kill one of each (CLUSTER_ARGS=…)
+	@$(BIN)/python -m tests.cluster $(CLUSTER_ARGS)
+
 drill: install ## lose the database, restore an older dump, reconcile, and compare the books (DRILL_ARGS=…)
 	@$(BIN)/python -m tests.chaos.restore $(DRILL_ARGS)
 
@@ -95,6 +101,13 @@ trials: install ## poison, outages, slow clients, restarts …: what becomes of 
 
 fuzz: install ## send spoilt bodies to the real server, and judge its answers by the contract (FUZZ_ARGS=…)
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+sbom: install ## print what production installs, as CycloneDX JSON
+	@$(BIN)/python -m tests.supply_chain sbom
+
+audit: install ## tell the licence of every package, and what is known against it (needs a network)
+	@$(BIN)/python -m tests.supply_chain licences --list
+	@$(BIN)/python -m tests.supply_chain vulnerabilities
 
 forget: install ## drop the demo's data
 	@$(BIN)/python -m config.embedded_postgres

@@ -158,7 +158,7 @@ def processes_share_what_they_count(**_: Any) -> Iterator[Error]:
 @register(Tags.database, deploy=True)
 def databases_keep_what_they_say(databases: Iterable[str] | None, **_: Any) -> Iterator[Error]:
     for alias in databases or ():
-        off = [name for name in DURABLE if _setting(alias, name) == "off"]
+        off = [name for name in DURABLE if setting_of(alias, name) == "off"]
         if off:
             yield Error(
                 f"The database has {', '.join(off)} off: a crash loses payments that were answered with 200.",
@@ -170,7 +170,7 @@ def databases_keep_what_they_say(databases: Iterable[str] | None, **_: Any) -> I
 @register(Tags.database, deploy=True)
 def databases_isolate_as_our_locks_expect(databases: Iterable[str] | None, **_: Any) -> Iterator[Error]:
     for alias in databases or ():
-        level = _setting(alias, "transaction_isolation")
+        level = setting_of(alias, "transaction_isolation")
         if level != "read committed":
             yield Error(
                 f"The database isolates transactions as {level}; our locks are made for read committed.",
@@ -179,7 +179,7 @@ def databases_isolate_as_our_locks_expect(databases: Iterable[str] | None, **_: 
             )
 
 
-def _setting(alias: str, name: str) -> str:
+def setting_of(alias: str, name: str) -> str:
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         (value,) = cursor.fetchone()

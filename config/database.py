@@ -13,7 +13,15 @@ from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +109,14 @@ def retried(operation: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 
 @contextmanager
-def long_statements(*, up_to: timedelta) -> Iterator[None]:
+def long_statements(*, up_to: timedelta, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     """A transaction whose statements may each take longer than the few seconds of all others."""
+    connection = connections[using]
     connection.ensure_connection()
     patient = connection.connection
     patient.patience = up_to.total_seconds() + 1  # the server ends them before
     try:
-        with transaction.atomic(durable=True):  # whose end is that of SET LOCAL
+        with transaction.atomic(using=using, durable=True):  # whose end is that of SET LOCAL
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {up_to // timedelta(milliseconds=1)}")
             yield
@@ -120,10 +129,10 @@ def violates(error: IntegrityError, *constraints: str) -> bool:
     return isinstance(error.__cause__, psycopg.Error) and error.__cause__.diag.constraint_name in constraints
 
 
-def release_connection() -> None:
+def release_connection(using: str = DEFAULT_DB_ALIAS) -> None:
     """Give this thread's connection back to the pool before the request is over, unless a transaction is open."""
-    if not connection.in_atomic_block:
-        connection.close()
+    if not connections[using].in_atomic_block:
+        connections[using].close()
 
 
 def is_broken() -> bool:

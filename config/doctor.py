@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.core.checks import Tags
-from django.db import Error, connection
+from django.db import DEFAULT_DB_ALIAS, Error, connection
 
 from config.api import ratelimit
 from config.attention import how_long
-from config.checks import faults
+from config.checks import faults, setting_of
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from config.health import LONGEST_WAIT, SchemaBehind, require_current_schema
 from config.jobs import oldest_seconds, workers_alive
+from config.replica import REPLICA, CannotBeRead, catch_up
 
 OLDEST_POSTGRES = 14
 LARGEST_SKEW = 5.0  # seconds
@@ -35,6 +36,7 @@ UNREAD_SLOTS = """
     SELECT slot_name, active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::float
     FROM pg_replication_slots ORDER BY slot_name
 """
+LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 CONNECTIONS = "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity WHERE datname IS NOT NULL"
 
 
@@ -81,6 +83,32 @@ def durability() -> Iterator[Finding]:
     else:
         kept = "what is committed stays, each transaction isolated as our locks expect"
         yield from _faults(Tags.database) or [good("durability", kept)]
+
+
+def time_limits() -> Iterator[Finding]:
+    """Every connection brings them along, but a pooler may drop them on the way."""
+    off = [name for name in LIMITS if setting_of(DEFAULT_DB_ALIAS, name) == "0"]
+    if off:
+        seen = f"{', '.join(off)} off: one stuck transaction can hold up all others without end"
+        yield bad("time limits", seen, "Set them in the pooler's connect_query, as deploy/pgbouncer.ini does.")
+    else:
+        yield good("time limits", ", ".join(f"{name} {setting_of(DEFAULT_DB_ALIAS, name)}" for name in LIMITS))
+
+
+def replica() -> Iterator[Finding]:
+    if REPLICA not in settings.DATABASES:
+        yield skipped("replica", "none: everything is read from the one database")
+        return
+    try:
+        lacking = catch_up()
+    except CannotBeRead as error:
+        yield bad("replica", str(error), "Exports are read from the primary meanwhile. Is REPLICA_DATABASE_URL right?")
+        return
+    if not lacking:
+        yield good("replica", "has what the primary has")
+    else:
+        seen = f"lacks {lacking:,} bytes of the primary's log"
+        yield bad("replica", seen, "Exports are read from the primary meanwhile. Look at pg_stat_replication there.")
 
 
 def clock() -> Iterator[Finding]:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import structlog
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, Error, transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
@@ -30,11 +31,14 @@ from django.utils.duration import duration_iso_string
 from config.admin import staff_of
 from config.bounded import BEFORE
 from config.database import database_now, long_statements, release_connection, retried
+from config.replica import REPLICA, reader
 from entitlements import audit
 from entitlements.decisions import DecisionForm
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+log = structlog.get_logger(__name__)
 
 PERMISSION = "payments.export"
 ROWS_AT_ONCE = 2_000
@@ -155,14 +159,18 @@ class ExportedList:
 
 
 def in_pages(rows: QuerySet[Any], *, newest_first_by: str) -> Iterator[list[Any]]:
-    """All rows, by a field that is never empty, each page by one short statement and a connection of its own."""
+    """All rows, by a field that is never empty, each page by one short statement and a connection of its own.
+
+    They are read from the replica where there is one that has them all; a page that it fails to give, from the primary.
+    """
+    read = _read_from_replica if reader() == REPLICA else _read
     ordered = rows.order_by(f"-{newest_first_by}", "-pk")
-    page = _read(ordered)
+    page = read(ordered)
     while page:
         yield page
         if len(page) < ROWS_AT_ONCE:
             return
-        page = _read(ordered.filter(_after(page[-1], newest_first_by)))
+        page = read(ordered.filter(_after(page[-1], newest_first_by)))
 
 
 def _after(row: Model, field: str) -> Q:
@@ -173,13 +181,25 @@ def _after(row: Model, field: str) -> Q:
     return Q(**{f"{field}__lte": value}) & (Q(**{f"{field}__lt": value}) | Q(pk__lt=row.pk))
 
 
+def _read_from_replica(rows: QuerySet[Any]) -> list[Any]:
+    try:
+        return _page(rows, using=REPLICA)
+    except Error:
+        log.warning("the replica did not give a page of an export", exc_info=True)
+        return _read(rows)
+
+
 @retried
 def _read(rows: QuerySet[Any]) -> list[Any]:
+    return _page(rows, using=DEFAULT_DB_ALIAS)
+
+
+def _page(rows: QuerySet[Any], *, using: str) -> list[Any]:
     try:
-        with long_statements(up_to=timedelta(seconds=60)):  # few rows may be found among many
-            return list(rows[:ROWS_AT_ONCE])
+        with long_statements(up_to=timedelta(seconds=60), using=using):  # few rows may be found among many
+            return list(rows.using(using)[:ROWS_AT_ONCE])
     finally:
-        release_connection()  # who reads slowly keeps none
+        release_connection(using)  # who reads slowly keeps none
 
 
 def _value(row: object, name: str) -> object:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import psycopg
 from psycopg.errors import _WaitTimeout
@@ -130,6 +130,7 @@ class PatientConnection(psycopg.Connection):
 
     # Seconds for each answer, where the server was told to take longer than usual over statements.
     patience: float | None = None
+    silence: ClassVar[Silence] = silence
 
     def wait(self, gen: PQGen[Result], interval: float = INTERVAL, timeout: float | None = None) -> Result:
         if timeout is not None:  # psycopg's own limit, of which it knows what follows
@@ -139,14 +140,21 @@ class PatientConnection(psycopg.Connection):
             answer = super().wait(gen, interval, limit)
         except _WaitTimeout as error:
             raise _no_answer(self, limit) from error
-        silence.heard()
+        self.silence.heard()
         return answer
+
+
+class ReplicaConnection(PatientConnection):
+    """One to a replica, whose silence tells nothing about the database that payments are recorded in."""
+
+    silence: ClassVar[Silence] = Silence()
 
 
 class PatientAsyncConnection(psycopg.AsyncConnection):
     """The same for event loops."""
 
     patience: float | None = None
+    silence: ClassVar[Silence] = silence
 
     async def wait(
         self,
@@ -161,7 +169,7 @@ class PatientAsyncConnection(psycopg.AsyncConnection):
             answer = await super().wait(gen, interval, limit)
         except _WaitTimeout as error:
             raise _no_answer(self, limit) from error
-        silence.heard()
+        self.silence.heard()
         return answer
 
     def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> AsyncGenerator[Notify]:
@@ -186,6 +194,6 @@ def _limit(connection: PatientConnection | PatientAsyncConnection) -> float:
 
 def _no_answer(connection: PatientConnection | PatientAsyncConnection, limit: float) -> NoAnswer:
     """The error for an answer that did not come; when it comes after all, nobody reads it any more."""
-    silence.waited(limit)
+    connection.silence.waited(limit)
     connection.pgconn.finish()
     return NoAnswer(f"The database did not answer within {limit:.1f} s.")

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.env import BASE_DIR, amounts, env, networks, read_env_file, required
 from config.navigation import NAVIGATION
-from config.patience import CHECKOUT, PatientConnection
+from config.patience import CHECKOUT, PatientConnection, ReplicaConnection
 
 read_env_file()
 
@@ -109,28 +109,36 @@ _database_url = required(
     why="Point it at a PostgreSQL of 14 or later: postgres://user:password@host:5432/name. "
     "Only development (DEBUG=true) starts a private server of its own.",
 )
-_database: dict[str, Any] = {
-    **env.db_url_config(_database_url),
-    "ENGINE": "config.postgresql",
-    "CONN_MAX_AGE": 0,
-    "DISABLE_SERVER_SIDE_CURSORS": not DB_PREPARE,
-}
-_database["OPTIONS"] = {
-    **_database.get("OPTIONS", {}),
-    "connect_timeout": 2,
-    "application_name": "starledger",
-    "server_side_binding": DB_PREPARE,
-    "prepare_threshold": 2 if DB_PREPARE else None,
-    "options": "-c lock_timeout=3s -c statement_timeout=5s -c idle_in_transaction_session_timeout=10s",
-    "pool": {
-        "min_size": 1,
-        "max_size": env.int("DB_POOL_SIZE", default=16),
-        "timeout": CHECKOUT,
-        "reconnect_timeout": 3,  # then whoever needs a connection has one made, without ever longer pauses
-        "connection_class": PatientConnection,
-    },
-}
-DATABASES = {"default": _database}
+
+
+def _database(url: str, connection_class: type[PatientConnection]) -> dict[str, Any]:
+    named = env.db_url_config(url)
+    options = {
+        "connect_timeout": 2,
+        "application_name": "starledger",
+        "server_side_binding": DB_PREPARE,
+        "prepare_threshold": 2 if DB_PREPARE else None,
+        "options": "-c lock_timeout=3s -c statement_timeout=5s -c idle_in_transaction_session_timeout=10s",
+        "pool": {
+            "min_size": 1,
+            "max_size": env.int("DB_POOL_SIZE", default=16),
+            "timeout": CHECKOUT,
+            "reconnect_timeout": 3,  # then whoever needs a connection has one made, without ever longer pauses
+            "connection_class": connection_class,
+        },
+    }
+    return {
+        **named,
+        "ENGINE": "config.postgresql",
+        "CONN_MAX_AGE": 0,
+        "DISABLE_SERVER_SIDE_CURSORS": not DB_PREPARE,
+        "OPTIONS": named.get("OPTIONS", {}) | options,
+    }
+
+
+DATABASES = {"default": _database(_database_url, PatientConnection)}
+if _replica_url := env.str("REPLICA_DATABASE_URL", default=""):
+    DATABASES["replica"] = _database(_replica_url, ReplicaConnection)
 WORKER_DATABASE_URL = env.str("WORKER_DATABASE_URL", default="") or _database_url
 
 # --- Telegram -----------------------------------------------------------------------------------------------------
@@ -343,6 +351,8 @@ DOCTOR_CHECKS = [
             "database",
             "migrations",
             "durability",
+            "time_limits",
+            "replica",
             "clock",
             "connections",
             "transactions",

@@ -31,6 +31,7 @@ LEFT_TO_THE_TESTS = (
     "METRICS_TOKEN",
     "SENTRY_DSN",
     "TRUSTED_PROXIES",
+    "REPLICA_",
 )
 
 

@@ -8,7 +8,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
-from config.patience import CHECKOUT, NoAnswer, remaining, silence
+from config.patience import CHECKOUT, NoAnswer, PatientConnection, Silence, remaining
 from config.postgresql.schema import DatabaseSchemaEditor
 
 
@@ -23,17 +23,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if remaining() < CHECKOUT:
             message = "No time is left to wait for a connection."
             raise NoAnswer(message)
-        if self.pool and silence.reigns:
-            if not silence.may_try():
+        if self.pool and self._silence.reigns:
+            if not self._silence.may_try():
                 message = "The database does not answer at the moment."
                 raise NoAnswer(message)
             self.pool.drain()  # those it has may never be answered again, whatever becomes of the database
         try:
             return super().get_new_connection(conn_params)  # type: ignore[no-any-return]
         except PoolTimeout:
-            silence.waited(CHECKOUT)
+            self._silence.waited(CHECKOUT)
             raise
 
     def _configure_connection(self, connection: psycopg.Connection[Any]) -> bool:
-        silence.heard()
+        self._silence.heard()
         return super()._configure_connection(connection)  # type: ignore[misc, no-any-return]
+
+    @property
+    def _silence(self) -> Silence:
+        """Of the server that this connects to."""
+        pool = self.settings_dict["OPTIONS"]["pool"]
+        kind: type[PatientConnection] = pool["connection_class"] if pool else PatientConnection
+        return kind.silence

@@ -1,0 +1,95 @@
+"""PgBouncer and nginx as deploy/ configures them, on ports of this run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from config import embedded_postgres
+from config.env import BASE_DIR
+from tests.chaos.processes import Child
+
+PACKAGES = {"pgbouncer": "pgbouncer", "nginx": "nginx-light"}
+SYSTEM = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # where they are, which not everybody has in PATH
+
+
+class Program(Child):
+    """One that is not ours."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], logs: Path) -> None:
+        super().__init__(name, (), {"PATH": SYSTEM}, logs)
+        self._command = [str(word) for word in command]
+
+
+def missing(*commands: str) -> list[str]:
+    """The Debian packages of those that are not here; of all when none are named."""
+    return [PACKAGES[one] for one in commands or PACKAGES if shutil.which(one, path=SYSTEM) is None]
+
+
+def changed(name: str, changes: Mapping[str, str]) -> str:
+    """A file of deploy/ with places of this run in it.
+
+    :raises ValueError: it does not hold what was to be changed
+    """
+    text = (BASE_DIR / "deploy" / name).read_text()
+    for theirs, ours in changes.items():
+        if theirs not in text:
+            raise ValueError(f"deploy/{name} does not hold {theirs!r}")
+        text = text.replace(theirs, ours)
+    return text
+
+
+def pgbouncer(name: str, directory: Path, *, port: int, database_url: str) -> Program:
+    """The pooler before this database; whoever comes is the user whom the address names."""
+    to = conninfo_to_dict(database_url)
+    server = " ".join(f"{name}={to[name]}" for name in ("host", "port", "user", "password", "dbname") if name in to)
+    file = directory / "pgbouncer.ini"
+    file.write_text(
+        changed(
+            "pgbouncer.ini",
+            {
+                "host=127.0.0.1 port=5432 dbname=starledger": server,
+                "listen_port = 6432": f"listen_port = {port}",
+                "auth_type = scram-sha-256": "auth_type = any",
+                "auth_file = /etc/pgbouncer/userlist.txt\n": "",
+                "logfile = /var/log/postgresql/pgbouncer.log\n": "",
+                "pidfile = /var/run/postgresql/pgbouncer.pid\n": "",
+            },
+        )
+    )
+    command: list[str | Path] = ["pgbouncer", file]
+    if account := embedded_postgres._server_account():  # it refuses to run as root
+        directory.chmod(0o711)
+        file.chmod(0o644)
+        who = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
+        command = ["setpriv", *who, *command]
+    return Program(name, command, directory)
+
+
+def nginx(name: str, directory: Path, *, port: int, upstreams: Sequence[int]) -> Program:
+    """The proxy before these web servers; without TLS, so that the local Telegram need not trust a certificate."""
+    servers = "".join(f"        server 127.0.0.1:{upstream} max_fails=0;\n" for upstream in upstreams)
+    file = directory / "nginx.conf"
+    file.write_text(
+        changed(
+            "nginx.conf",
+            {
+                "/run/nginx.pid": f"{directory}/nginx.pid",
+                "/var/log/nginx/error.log": "stderr",
+                "149.154.160.0/20": "127.0.0.0/8",
+                "        server 127.0.0.1:8000 max_fails=0;\n": servers,
+                "        listen 80;\n        listen [::]:80;\n        server_name shop.example;\n"
+                "        return 308": "        listen 127.0.0.1:1;\n        return 308",
+                "        listen 443 ssl;\n        listen [::]:443 ssl;\n": f"        listen 127.0.0.1:{port};\n",
+                "        ssl_certificate /etc/letsencrypt/live/shop.example/fullchain.pem;\n": "",
+                "        ssl_certificate_key /etc/letsencrypt/live/shop.example/privkey.pem;\n": "",
+            },
+        ).replace(
+            "    server {\n        listen 127.0.0.1:1;\n        return 308 https://$host$request_uri;\n    }\n\n", ""
+        )
+    )
+    return Program(name, ["nginx", "-c", file, "-g", "daemon off;"], directory)

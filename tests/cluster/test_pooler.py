@@ -1,0 +1,71 @@
+"""The application behind PgBouncer, as deploy/pgbouncer.ini sets it up."""
+
+import os
+import time
+
+import httpx
+import psycopg
+import pytest
+from django.conf import settings
+from psycopg.conninfo import make_conninfo
+
+from payments.models import PaymentEvent
+from telegram_bot.webhook import PATH, SECRET_HEADER
+from tests import updates
+from tests.cluster.house import answers
+from tests.cluster.programs import missing, pgbouncer
+from tests.config.test_serve import serving
+from tests.ports import free_port
+from tests.postgres_urls import test_database_url
+
+pytestmark = [
+    pytest.mark.skipif(
+        bool(missing("pgbouncer")) and not os.environ.get("REQUIRE_ALL"), reason="pgbouncer is not installed"
+    ),
+    pytest.mark.django_db(transaction=True),
+]
+
+
+@pytest.fixture
+def pooled(transactional_db, tmp_path_factory):
+    """The address of the test's database by way of a pooler."""
+    port = free_port()
+    url = f"postgres://anybody@127.0.0.1:{port}/starledger"
+    directory = tmp_path_factory.mktemp("pooler")
+    for each in (directory, *directory.parents[:2]):  # its account must get to its file
+        each.chmod(0o711)
+    pooler = pgbouncer("pooler", directory, port=port, database_url=test_database_url())
+    pooler.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(url):
+            assert pooler.alive, pooler.said()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield url
+    finally:
+        pooler.end()
+
+
+def test_every_connection_by_the_pooler_has_our_limits_of_time(pooled):
+    with psycopg.connect(make_conninfo(pooled, options="-c lock_timeout=0"), autocommit=True) as connection:
+        limits = [
+            connection.execute(f"SHOW {name}").fetchone()[0]
+            for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+        ]
+
+    assert limits == ["3s", "5s", "10s"]
+
+
+def test_a_payment_is_recorded_by_way_of_the_pooler(pooled, invoice):
+    port = free_port()
+    with serving(port, DATABASE_URL=pooled, DB_PREPARE="false"):
+        told = httpx.post(
+            f"http://127.0.0.1:{port}{PATH}",
+            content=updates.body(updates.payment(invoice)),
+            headers={SECRET_HEADER: settings.TELEGRAM_WEBHOOK_SECRETS[0]},
+            timeout=60,
+        )
+
+    assert told.status_code == 200
+    assert PaymentEvent.objects.get().invoice == invoice
