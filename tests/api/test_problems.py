@@ -114,7 +114,7 @@ class TestOutsideOfViews:
         assert nobody.get("/nope")["Content-Type"].startswith("text/html")
 
     @pytest.mark.parametrize("method", ["put", "patch", "delete", "options", "trace", "post"])
-    def test_a_method_nobody_knows_is_a_problem(self, method):
+    def test_a_method_nobody_knows_is_a_problem(self, db, method):
         response = getattr(Client(), method)("/api/v1/catalog")
 
         assert problem_of(response) == (405, "method_not_allowed")

@@ -6,8 +6,10 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
+
+import psycopg
 
 from config import embedded_postgres
 from config.embedded_postgres import EmbeddedPostgres
@@ -21,6 +23,7 @@ class Standby(CrashingPostgres):
         super().__init__()
         self._server = dataclasses.replace(self._server, settings=settings)
         self._primary_url = primary_url
+        self._slot = f"of_{self._marker}"  # keeps what it has not fetched, however busy the primary is
 
     def __enter__(self) -> Self:
         try:
@@ -31,6 +34,14 @@ class Standby(CrashingPostgres):
             self.__exit__()
             raise
         return self
+
+    def __exit__(self, *reason: object) -> None:
+        super().__exit__(*reason)
+        with suppress(psycopg.OperationalError), psycopg.connect(self._primary_url, autocommit=True) as primary:
+            primary.execute(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s",
+                [self._slot],
+            )
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -56,6 +67,8 @@ class Standby(CrashingPostgres):
                 f"--dbname={self._primary_url}",
                 f"--pgdata={self._data}",
                 "--write-recovery-conf",
+                "--create-slot",
+                f"--slot={self._slot}",
                 "--checkpoint=fast",
                 "--no-sync",
             ],

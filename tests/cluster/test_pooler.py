@@ -1,7 +1,9 @@
 """The application behind PgBouncer, as deploy/pgbouncer.ini sets it up."""
 
 import os
+import tempfile
 import time
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -27,24 +29,22 @@ pytestmark = [
 
 
 @pytest.fixture
-def pooled(transactional_db, tmp_path_factory):
+def pooled(transactional_db):
     """The address of the test's database by way of a pooler."""
     port = free_port()
     url = f"postgres://anybody@127.0.0.1:{port}/starledger"
-    directory = tmp_path_factory.mktemp("pooler")
-    for each in (directory, *directory.parents[:2]):  # its account must get to its file
-        each.chmod(0o711)
-    pooler = pgbouncer("pooler", directory, port=port, database_url=test_database_url())
-    pooler.start()
-    try:
-        deadline = time.monotonic() + 60
-        while not answers(url):
-            assert pooler.alive, pooler.said()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield url
-    finally:
-        pooler.end()
+    with tempfile.TemporaryDirectory(prefix="starledger-pooler-") as directory:  # where its account gets to its file
+        pooler = pgbouncer("pooler", Path(directory), port=port, database_url=test_database_url())
+        pooler.start()
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(url):
+                assert pooler.alive, pooler.said()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield url
+        finally:
+            pooler.end()
 
 
 def test_every_connection_by_the_pooler_has_our_limits_of_time(pooled):

@@ -39,6 +39,9 @@ class TestHealthz:
 
 class TestReadyz:
     def test_is_ready_when_all_is_well(self, db, client, schema_unknown):
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM procrastinate_jobs")
+
         answer = client.get("/readyz")
 
         assert (answer.status_code, answer.json()) == (200, {"status": "ready"})

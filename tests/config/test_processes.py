@@ -46,7 +46,7 @@ class Web:
             return None
 
     def scrape(self) -> dict[str, float]:
-        answer = self.client.get("/metrics", headers={"Authorization": "Bearer the-token"})
+        answer = self.client.get("/metrics", headers={"Authorization": "Bearer the-token-of-the-tests"})
         return read(answer.raise_for_status().text)
 
     def kill(self) -> None:

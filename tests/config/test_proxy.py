@@ -139,7 +139,11 @@ def test_nobody_can_say_that_he_comes_from_somewhere_else(front):
         pages = [
             guesser.post(
                 "/admin/login/",
-                data={"csrfmiddlewaretoken": guesser.cookies["csrftoken"], "username": "dana", "password": "guessed"},
+                data={
+                    "csrfmiddlewaretoken": guesser.cookies["__Host-csrftoken"],
+                    "username": "dana",
+                    "password": "guessed",
+                },
                 headers={
                     "Origin": f"https://localhost:{port}",
                     **dict.fromkeys(("X-Forwarded-For", "X_Forwarded_For", "Forwarded"), f"203.0.113.{number}"),

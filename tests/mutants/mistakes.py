@@ -38,10 +38,10 @@ MUTANTS = (
         (
             Edit(
                 REFUNDING,
-                """    if (refund.attempts == 0 or _is_to_be_sent_again(refund)) and _mark_sending(refund):
+                """    if (refund.attempts == 0 or _is_to_be_sent_again(refund, due)) and _mark_sending(refund):
         _send(refund)
 """,
-                """    if refund.attempts == 0 or _is_to_be_sent_again(refund):
+                """    if refund.attempts == 0 or _is_to_be_sent_again(refund, due):
         _send(refund)
         _mark_sending(refund)
 """,
@@ -70,7 +70,7 @@ MUTANTS = (
         (
             Edit(
                 REFUNDING,
-                "if (refund.attempts == 0 or _is_to_be_sent_again(refund)) and _mark_sending(refund):",
+                "if (refund.attempts == 0 or _is_to_be_sent_again(refund, due)) and _mark_sending(refund):",
                 "if _mark_sending(refund):",
             ),
         ),
@@ -251,7 +251,7 @@ MUTANTS = (
         (
             Edit(
                 "payments/checkout.py",
-                '    logger.info(\n        "checkout decided",\n',
+                '    logger.info("checkout decided"',
                 "    if quoted and not reason:\n"
                 "        from entitlements.services import grant\n"
                 "        from payments.models import Invoice\n"
@@ -260,7 +260,7 @@ MUTANTS = (
                 "            customer=bought.customer, entitlement=bought.entitlement, source=query.query_id,\n"
                 "            granted_at=bought.sent_at, duration=bought.duration,\n"
                 "        )\n"
-                '    logger.info(\n        "checkout decided",\n',
+                '    logger.info("checkout decided"',
             ),
         ),
         (f"{ANSWERS}::TestAPreCheckout::test_gives_nothing_before_the_money_is_there",),

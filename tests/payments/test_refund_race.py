@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
+from config.database import database_now
 from entitlements.models import Customer
 from payments import refunding
 from payments.models import PaymentEvent, Refund
@@ -105,7 +106,7 @@ def test_several_calls_would_be_made_if_the_lease_were_not_taken(telegram, monke
     """The twin: whoever comes takes the refund, whether or not another has it."""
     payment = telegram.sells(InvoiceFactory(plan=PlanFactory()))
     refund = request_refund(payment_id=payment.pk, reason="so", requested_by="api:shop")
-    monkeypatch.setattr(refunding, "_take", lambda refund_id: Refund.objects.get(pk=refund_id))
+    monkeypatch.setattr(refunding, "_take", lambda refund_id: (Refund.objects.get(pk=refund_id), database_now()))
     monkeypatch.setattr(refunding, "_change", lambda refund, **changes: True)
 
     pursued_at_once([refund.pk] * 16)
