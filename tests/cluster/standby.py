@@ -60,6 +60,8 @@ class Standby(CrashingPostgres):
         if account:
             os.chown(self._data, account.pw_uid, account.pw_gid)
             run_as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        with psycopg.connect(self._primary_url, autocommit=True) as primary:
+            primary.execute("SELECT pg_create_physical_replication_slot(%s, true)", [self._slot])
         tool = embedded_postgres.find_binaries() / "pg_basebackup"
         subprocess.run(
             [
@@ -67,7 +69,6 @@ class Standby(CrashingPostgres):
                 f"--dbname={self._primary_url}",
                 f"--pgdata={self._data}",
                 "--write-recovery-conf",
-                "--create-slot",
                 f"--slot={self._slot}",
                 "--checkpoint=fast",
                 "--no-sync",

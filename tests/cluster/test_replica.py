@@ -171,7 +171,8 @@ class TestTheDoctor:
 
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = 0")
-        [finding] = doctor.time_limits()
+            [finding] = doctor.time_limits()
+            cursor.execute("RESET lock_timeout")  # others get this connection after us
 
         assert finding.health == Health.FAIL
         assert finding.seen.startswith("lock_timeout off")

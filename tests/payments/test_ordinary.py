@@ -241,8 +241,10 @@ def test_a_row_that_somebody_else_holds_is_passed_over_without_waiting(invoice, 
         somebody.execute(f"SELECT FROM {held} WHERE id = %s FOR UPDATE", [pk])
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '50ms'")
-
-        recorded = together([payment_of(invoice), free])
+            try:
+                recorded = together([payment_of(invoice), free])
+            finally:
+                cursor.execute("RESET lock_timeout")  # others get this connection after us
 
     assert [each is not None for each in recorded] == [False, True]
 
