@@ -158,8 +158,8 @@ def replication() -> Iterator[Finding]:
     for name, active, unread in slots:
         seen = f"{name}: {unread / MEGABYTE:.0f} MB not fetched"
         if unread > LARGEST_BACKLOG and not active:
-            todo = f"Bring that replica back, or let go of it: SELECT pg_drop_replication_slot('{name}')."
-            yield bad("replication", f"{seen}, and nobody reads it", todo)
+            remedy = f"Bring that replica back, or let go of it: SELECT pg_drop_replication_slot('{name}')."
+            yield bad("replication", f"{seen}, and nobody reads it", remedy)
         else:
             yield good("replication", seen)
 

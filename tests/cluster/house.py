@@ -13,14 +13,14 @@ import psycopg
 
 from tests.chaos.database import CrashingPostgres
 from tests.chaos.house import LOOK_EVERY, READY_LIMIT, House
-from tests.chaos.plan import DATABASE, Way, worker
-from tests.chaos.processes import STOP_LIMIT, Child
+from tests.chaos.plan import DATABASE, Way, web, worker
+from tests.chaos.processes import Child
 from tests.cluster.programs import nginx, pgbouncer
 from tests.cluster.standby import Standby
 from tests.ports import free_port
 
 POOLER, PROXY, REPLICA = "pgbouncer", "nginx", "replica"
-WEBS = ("web 1", "web 2")
+WEBS = (web(0), web(1))
 WORKERS = (worker(0), worker(1))
 VICTIMS = (*WEBS, *WORKERS, POOLER, PROXY, REPLICA, DATABASE)
 
@@ -29,10 +29,9 @@ class ClusteredHouse(House):
     """What is hit comes to work again by itself; `strike` tells after how many seconds."""
 
     def __init__(self, database: CrashingPostgres, replica: Standby, telegram_url: str, directory: Path) -> None:
-        super().__init__(database, telegram_url, directory, workers=0)
+        proxy, pooler = free_port(), free_port()
+        super().__init__(database, telegram_url, directory, workers=len(WORKERS), webs=len(WEBS), front=proxy)
         self._replica = replica
-        self._stopping: set[str] = set()
-        pooler, self._ports = free_port(), {name: free_port() for name in WEBS}
         self._pooled = f"postgres://postgres@127.0.0.1:{pooler}/{database.name}"
         self.environment |= {
             "DATABASE_URL": self._pooled,
@@ -40,16 +39,11 @@ class ClusteredHouse(House):
             "WORKER_DATABASE_URL": database.url,
             "REPLICA_DATABASE_URL": replica.url,
         }
-        proxy = int(self.url.rpartition(":")[2])
         self._children = {
             POOLER: pgbouncer(POOLER, directory, port=pooler, database_url=database.url),
-            PROXY: nginx(PROXY, directory, port=proxy, upstreams=list(self._ports.values())),
+            PROXY: nginx(PROXY, directory, port=proxy, upstreams=list(self.ports.values())),
+            **self._children,
         }
-        for name, words in {
-            **{name: ("serve", "--port", str(port)) for name, port in self._ports.items()},
-            **dict.fromkeys(WORKERS, ("worker",)),
-        }.items():
-            self._children[name] = Child(name, words, self.environment, directory)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -64,16 +58,13 @@ class ClusteredHouse(House):
             self._children[POOLER].end()
 
     async def _works(self, name: str, child: Child, api: aiohttp.ClientSession) -> bool:
-        if name in self._stopping:
-            return False
         if name == POOLER:
             return await asyncio.to_thread(answers, self._pooled)
-        if name in WORKERS:
+        if name != PROXY:
             return await super()._works(name, child, api)
-        port = self._ports.get(name)
         try:
-            async with aiohttp.request("GET", f"http://127.0.0.1:{port}/healthz" if port else self.url) as answer:
-                return port is None or answer.status == 200
+            async with api.get("/healthz"):
+                return True
         except aiohttp.ClientError:
             return False
 
@@ -95,15 +86,10 @@ class ClusteredHouse(House):
 
     async def restart(self, name: str) -> tuple[bool, float]:
         """Have it stop, as an upgrade does; whether it did so by itself, and the seconds until it was at work again."""
-        await self._at_work_again(name)
         began = time.monotonic()
-        self._stopping.add(name)
-        self._at_work.discard(name)
-        await asyncio.to_thread(self._children[name].end)
-        by_itself = time.monotonic() - began < STOP_LIMIT
-        self._stopping.discard(name)
-        await self._at_work_again(name)  # it is kept running
-        return by_itself, time.monotonic() - began
+        stop = await self.stop(name)
+        await self.start(name)
+        return stop.code is not None, time.monotonic() - began
 
 
 def answers(url: str) -> bool:

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from config import embedded_postgres
 from config.env import BASE_DIR
 from tests.chaos.processes import Child
+from tests.proxy import configured
 
 PACKAGES = {"pgbouncer": "pgbouncer", "nginx": "nginx-light"}
 SYSTEM = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # where they are, which not everybody has in PATH
@@ -72,24 +73,5 @@ def pgbouncer(name: str, directory: Path, *, port: int, database_url: str) -> Pr
 
 def nginx(name: str, directory: Path, *, port: int, upstreams: Sequence[int]) -> Program:
     """The proxy before these web servers; without TLS, so that the local Telegram need not trust a certificate."""
-    servers = "".join(f"        server 127.0.0.1:{upstream} max_fails=0;\n" for upstream in upstreams)
-    file = directory / "nginx.conf"
-    file.write_text(
-        changed(
-            "nginx.conf",
-            {
-                "/run/nginx.pid": f"{directory}/nginx.pid",
-                "/var/log/nginx/error.log": "stderr",
-                "149.154.160.0/20": "127.0.0.0/8",
-                "        server 127.0.0.1:8000 max_fails=0;\n": servers,
-                "        listen 80;\n        listen [::]:80;\n        server_name shop.example;\n"
-                "        return 308": "        listen 127.0.0.1:1;\n        return 308",
-                "        listen 443 ssl;\n        listen [::]:443 ssl;\n": f"        listen 127.0.0.1:{port};\n",
-                "        ssl_certificate /etc/letsencrypt/live/shop.example/fullchain.pem;\n": "",
-                "        ssl_certificate_key /etc/letsencrypt/live/shop.example/privkey.pem;\n": "",
-            },
-        ).replace(
-            "    server {\n        listen 127.0.0.1:1;\n        return 308 https://$host$request_uri;\n    }\n\n", ""
-        )
-    )
+    file = configured(directory, port=port, upstreams=upstreams, certificate=None)
     return Program(name, ["nginx", "-c", file, "-g", "daemon off;"], directory)

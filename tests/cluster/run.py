@@ -17,12 +17,12 @@ import psycopg
 from telegram_bot.sandbox.server import HOST, Server
 from telegram_bot.sandbox.world import Options as TelegramOptions
 from tests.chaos import plan
-from tests.chaos.books import LEFT_OVER, books, left_over, sales
+from tests.chaos.books import LEFT_OVER, UNSOUND, books, left_over, sales, unsound
 from tests.chaos.database import CrashingPostgres
 from tests.chaos.plan import Deal, Options
-from tests.chaos.processes import TOKEN, CommandFailed, manage
+from tests.chaos.processes import TOKEN, manage
 from tests.chaos.report import Report
-from tests.chaos.run import ANSWERS, ENDED, PACE, REMEMBERED, SURPRISES, UNSOUND, WEBHOOK_SECONDS
+from tests.chaos.run import ANSWERS, ENDED, PACE, REMEMBERED, SURPRISES, WEBHOOK_SECONDS
 from tests.chaos.settling import settle
 from tests.chaos.shop import Shop
 from tests.chaos.verdict import CHECKED, Difference, compare, told_again
@@ -135,7 +135,7 @@ class Run:
             *compare(made, books(self._database), self._watch.told),
             *left_over(self._database),
             *self._never_allowed(),
-            *self._unsound(),
+            *unsound(self._house.environment),
             *self._replica_differs(),
         ]
         return Report(
@@ -164,12 +164,6 @@ class Run:
                 yield Difference(ANSWERS, f"{answer}, {times} times")
         yield from (Difference(ENDED, last_words) for last_words in self._house.ended_themselves)
         yield from (Difference(SURPRISES, f"{what}, {times} times") for what, times in self._shop.surprises.items())
-
-    def _unsound(self) -> Iterator[Difference]:
-        try:
-            manage(self._house.environment, "recheck_ledger")
-        except CommandFailed as failure:
-            yield from (Difference(UNSOUND, line) for line in str(failure).splitlines())
 
     def _replica_differs(self) -> Iterator[Difference]:
         """The ledger there beside the ledger here, once it is said to have caught up."""
