@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.test import Client
 from playwright.sync_api import sync_playwright
+from procrastinate.contrib.django import models as queue
 
 from config import patience
 from config.api import ratelimit
@@ -35,6 +36,17 @@ _database = settings.DATABASES["default"]["OPTIONS"]
 _database["options"] = "-c lock_timeout=60s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
 _database["pool"]["timeout"] = 60.0
 patience.ANSWER = 61.0
+
+
+# After a test that commits Django empties the tables of managed models. Those of the queue are its own, and what one
+# test left there would be late work in the next.
+for _model in (
+    queue.ProcrastinateJob,
+    queue.ProcrastinateEvent,
+    queue.ProcrastinatePeriodicDefer,
+    queue.ProcrastinateWorker,
+):
+    _model._meta.managed = True
 
 
 # Passwords of staff are hashed for a third of a second each, by intention; nobody guesses at those of the tests.

@@ -35,10 +35,9 @@ def execute(sql: str, *params: object) -> None:
 
 @pytest.fixture
 def test_queue(settings):
-    """Worker's own connection goes to the test's database, and the queue is empty."""
+    """Worker's own connection goes to the test's database."""
     settings.WORKER_DATABASE_URL = test_database_url()
     settings.WORKER_LOOPS = []
-    execute("TRUNCATE procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers CASCADE")
 
 
 def defer(name: str, **arguments: object) -> int:

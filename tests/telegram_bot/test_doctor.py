@@ -45,8 +45,6 @@ def production(transactional_db, local_telegram, settings):
         TELEGRAM_API_BASE_URL=settings.TELEGRAM_API_BASE_URL,
     )
     assert settings.TELEGRAM_WEBHOOK_URL == ADDRESS
-    execute("TRUNCATE procrastinate_workers CASCADE")
-    execute("TRUNCATE procrastinate_jobs CASCADE")
     execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now())")
     call_command("set_webhook", stdout=io.StringIO())
 

@@ -21,11 +21,7 @@ from telegram_bot.tasks import QUICK_TRIES, WhenTelegramIsBack, sweep_updates
 from tests import updates
 from tests.factories import InvoiceFactory, PlanFactory
 
-
-@pytest.fixture(autouse=True)
-def empty_queue(transactional_db):
-    """Django does not empty the queue's tables between tests, because they are not its own."""
-    change_jobs("DELETE FROM procrastinate_jobs")
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
