@@ -17,6 +17,8 @@ from django.conf import settings
 from django.utils.html import escape
 from structlog.contextvars import get_contextvars
 
+from config.lines import Gatherer, put
+
 EventDict = MutableMapping[str, Any]
 
 # Libraries that say more than we want to know. At INFO httpx writes the bot's token with each address it calls.
@@ -80,12 +82,29 @@ def milliseconds_since(began: float) -> float:
 # --- Where lines go -------------------------------------------------------------------------------------------------
 
 
+_gatherer: Gatherer | None = None
+
+
+def gather_lines() -> None:
+    """From now on this process, which has many threads, writes lines a few at a time; errors at once."""
+    global _gatherer
+    _gatherer = _gatherer or Gatherer()
+
+
 def write(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    if _gatherer:
+        _gatherer(line)
+    else:
+        put(f"{line}\n")
+
+
+def flush() -> None:
+    if _gatherer:
+        _gatherer.flush()
 
 
 class Output:
-    """What structlog's loggers write to: standard error, as it is at that moment."""
+    """What structlog's loggers write to."""
 
     def __init__(self, name: str = "starledger") -> None:
         self.name = name
@@ -93,7 +112,12 @@ class Output:
     def msg(self, line: str) -> None:
         write(line)
 
-    debug = info = warning = error = critical = exception = msg
+    def msg_at_once(self, line: str) -> None:
+        write(line)
+        flush()
+
+    debug = info = warning = msg
+    error = critical = exception = msg_at_once
 
 
 class OutputHandler(logging.Handler):
@@ -102,6 +126,8 @@ class OutputHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             write(self.format(record))
+            if record.levelno >= logging.ERROR:
+                flush()
         except Exception:
             self.handleError(record)
 

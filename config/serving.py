@@ -54,7 +54,9 @@ def serve(*, host: str, port: int, workers: int, threads: int) -> None:
 def load_application() -> Any:
     """In each process: the WSGI application, which must not outlive the server that started it."""
     end_with_parent(signal.SIGTERM)
+    from config.logging import gather_lines
     from config.wsgi import application
 
+    gather_lines()
     gc.freeze()  # what is loaded stays, and need not be looked through again and again
     return application
