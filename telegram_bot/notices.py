@@ -24,7 +24,8 @@ from entitlements.models import Entitlement, Grant
 from entitlements.periods import Access
 from payments import reminding
 from payments.channels.base import ChannelError, Refused, Unavailable
-from payments.models import HoldReason, Notice, NoticeKind, PaymentEvent
+from payments.models import HoldReason, Notice, NoticeKind, PaymentEvent, SubscriptionState
+from payments.subscriptions import is_of_subscription
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
 
@@ -223,7 +224,7 @@ def compose(notice: Notice) -> Message | None:
         match notice.kind:
             case NoticeKind.PAYMENT_CONFIRMED:
                 confirmed = texts.payment_confirmed(title=_title(event), money=event.money)
-                return Message("\n\n".join([confirmed, *_access_by(event)]))
+                return Message("\n\n".join([confirmed, *(_renewal_by(event) or _access_by(event))]))
             case NoticeKind.PAYMENT_HELD:
                 return Message(
                     texts.payment_held(
@@ -247,6 +248,14 @@ def _reminder(notice: Notice) -> Message | None:
 
 def _title(event: PaymentEvent) -> str:
     return event.plan.title if event.plan else ""
+
+
+def _renewal_by(payment: PaymentEvent) -> list[str]:
+    """How the subscription stands that it was paid for, if it was for one that has not ended."""
+    if not is_of_subscription(payment):
+        return []
+    subscription = payment.subscription_payment.subscription
+    return [texts.subscription(subscription)] if subscription.state != SubscriptionState.ENDED else []
 
 
 def _access_by(payment: PaymentEvent) -> list[str]:

@@ -56,7 +56,9 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         started_at=now, current_period_end=now, grace_ends_at=now,
     )  # fmt: skip
     SubscriptionPayment.objects.create(event=event, subscription=subscription, period_ends_at=now)
-    SubscriptionChange.objects.create(subscription=subscription, state="active", why="<script>alert(1)</script>")
+    SubscriptionChange.objects.create(
+        subscription=subscription, state="active", at=now, why="<script>alert(1)</script>"
+    )  # fmt: skip
     SubscriptionOrder.objects.create(
         subscription=subscription, what="cancel", reason="<script>alert(1)</script>", ordered_by="staff:1",
         next_attempt_at=now,

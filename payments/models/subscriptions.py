@@ -168,7 +168,7 @@ class SubscriptionChange(models.Model):
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="changes")
     state = models.CharField(max_length=8, choices=SubscriptionState)
-    at = models.DateTimeField(db_default=Now())
+    at = models.DateTimeField(help_text="When it became so, as far as we were told.")
     why = models.TextField(help_text="In plain words.")
 
     class Meta:
