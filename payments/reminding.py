@@ -25,9 +25,10 @@ from payments.models import (
     WithoutReminders,
 )
 from payments.models.notices import REMINDERS
+from payments.subscriptions import OVERLAP
 
 FRESH = timedelta(days=2)  # of an end that is older nobody wants to hear
-BATCH = 500
+BATCH = 100  # a minute; whoever has just paid waits behind them for no longer than seconds
 
 
 @retried
@@ -46,7 +47,9 @@ def _due_at(now: datetime) -> dict[NoticeKind, QuerySet[Subscription]]:
     fresh = Subscription.objects.filter(state=SubscriptionState.ENDED, state_changed_at__gt=now - FRESH)
     return {
         NoticeKind.SUBSCRIPTION_ENDING: soon.filter(Q(state=SubscriptionState.ACTIVE) | ends),
-        NoticeKind.SUBSCRIPTION_FAILED: running.filter(state=SubscriptionState.FAILED, grace_ends_at__gt=now),
+        NoticeKind.SUBSCRIPTION_FAILED: running.filter(
+            state=SubscriptionState.FAILED, current_period_end__lte=now + OVERLAP, grace_ends_at__gt=now
+        ),
         NoticeKind.SUBSCRIPTION_ENDED: fresh.filter(given).exclude(_has_another()),
     }
 

@@ -109,7 +109,7 @@ def end_subscriptions(timestamp: int) -> None:
         log.info("subscriptions ended", count=ended)
 
 
-@app.periodic(cron="*/5 * * * *")
+@app.periodic(cron="* * * * *")
 @app.task(queue="upkeep", queueing_lock="remind_of_subscriptions")
 def remind_of_subscriptions(timestamp: int) -> None:
     """Have those told whose subscription is soon renewed or over."""

@@ -112,6 +112,9 @@ class Subscription(models.Model):
             models.Index(name="subscription_by_reference", fields=["reference"]),
             models.Index(name="subscription_by_period_end", fields=["current_period_end"]),
             models.Index(
+                name="subscription_ended", fields=["state_changed_at"], condition=Q(state=SubscriptionState.ENDED)
+            ),
+            models.Index(
                 name="subscription_running", fields=["current_period_end"], condition=~Q(state=SubscriptionState.ENDED)
             ),
         ]
