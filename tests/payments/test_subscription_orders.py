@@ -17,7 +17,7 @@ from payments.money import Money
 from payments.recording import record_payment
 from payments.staff_refunds import refund_by_staff
 from payments.subscription_orders import OrderError, order_by_staff, pursue, sweep
-from payments.subscriptions import note_state
+from payments.subscriptions import PERIOD, note_state, note_stopped
 from payments.tasks import tell_of_subscription
 from telegram_bot.gateway import CallInsideTransaction
 from tests.books import faults_in_the_books
@@ -26,11 +26,11 @@ from tests.payments.reports import payment_of
 from tests.payments.test_cancelling import METHOD, Died, die, record
 from tests.payments.test_staff_refunds import member
 
-pytestmark = pytest.mark.django_db(transaction=True)
+in_books_of_its_own = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def finn(transactional_db) -> User:
+def finn(db) -> User:
     finn = member("finn")
     finn.user_permissions.add(Permission.objects.get(codename="edit_subscription"))
     return finn
@@ -43,7 +43,14 @@ def monthly(alice) -> Invoice:
 
 
 @pytest.fixture
-def running(telegram, monthly) -> Subscription:
+def kept(monthly) -> Subscription:
+    """Alice's, as we know it."""
+    ends_at = database_now() + PERIOD
+    return record_payment(payment_of(monthly, period_ends_at=ends_at)).event.subscription_payment.subscription
+
+
+@pytest.fixture
+def running(transactional_db, telegram, monthly) -> Subscription:
     """Alice's, known to Telegram and to us."""
     return record(telegram, telegram.charges(monthly)).subscription_payment.subscription
 
@@ -71,42 +78,43 @@ def jobs(order, **which) -> int:
     return ProcrastinateJob.objects.filter(task_name=task, args={"order_id": str(order.pk)}, **which).count()
 
 
+@pytest.mark.django_db
 class TestAnOrder:
-    def test_is_kept_with_its_job_and_one_audit_entry(self, running, finn, alice):
-        order = ordered(running, finn)
+    def test_is_kept_with_its_job_and_one_audit_entry(self, kept, finn, alice):
+        order = ordered(kept, finn)
 
         entry = AuditEntry.objects.get()
         assert (entry.what, entry.subject_id, entry.customer) == ("cancelled a subscription", str(order.pk), alice)
         assert jobs(order, scheduled_at=None) == 1
         assert faults_in_the_books() == []
 
-    def test_needs_the_permission_and_a_reason(self, running, finn):
+    def test_needs_the_permission_and_a_reason(self, kept, finn):
         with pytest.raises(PermissionDenied):
-            ordered(running, User.objects.create_user("nobody"))
+            ordered(kept, User.objects.create_user("nobody"))
         with pytest.raises(ReasonMissing):
-            order_by_staff(subscription=running, what=Order.CANCEL, staff=finn, reason=" ")
+            order_by_staff(subscription=kept, what=Order.CANCEL, staff=finn, reason=" ")
 
         assert not SubscriptionOrder.objects.exists()
 
-    def test_is_given_once_at_a_time(self, running, finn):
-        ordered(running, finn)
+    def test_is_given_once_at_a_time(self, kept, finn):
+        ordered(kept, finn)
 
         with pytest.raises(OrderError, match="finn asked Telegram on"):
-            ordered(running, finn)
+            ordered(kept, finn)
 
-    def test_is_refused_where_it_would_change_nothing(self, running, finn):
+    def test_is_refused_where_it_would_change_nothing(self, kept, finn):
         with pytest.raises(OrderError, match="may renew it by himself"):
-            ordered(running, finn, Order.ALLOW)
-        carried_out(ordered(running, finn))
+            ordered(kept, finn, Order.ALLOW)
+        note_stopped(kept, why="so")
 
         with pytest.raises(OrderError, match="was stopped on"):
-            ordered(running, finn)
+            ordered(kept, finn)
 
-    def test_is_refused_for_what_has_ended(self, running, finn):
+    def test_is_refused_for_what_has_ended(self, kept, finn):
         Subscription.objects.update(state=SubscriptionState.ENDED)
 
         with pytest.raises(OrderError, match="has ended"):
-            ordered(running, finn)
+            ordered(kept, finn)
 
     def test_is_for_stars(self, alice, finn):
         plan = PlanFactory(code="gold_monthly", recurring=True, prices=[])
@@ -121,6 +129,7 @@ class TestAnOrder:
             ordered(elsewhere, finn)
 
 
+@in_books_of_its_own
 class TestTelegram:
     def test_renews_no_more_what_was_cancelled(self, telegram, running, finn, alice):
         before = Entitlement.objects.get().active_until
@@ -201,6 +210,7 @@ class TestTelegram:
             pursue(order_id=order.pk)
 
 
+@in_books_of_its_own
 class TestAWorkerThatDied:
     def test_during_the_call_is_followed_by_another_after_its_lease(self, telegram, running, finn, monkeypatch):
         order = ordered(running, finn)
@@ -221,6 +231,7 @@ class TestAWorkerThatDied:
         assert (order.done_at is None, telegram.calls(METHOD)) == (False, 2)
 
 
+@in_books_of_its_own
 class TestARefundWithACancellation:
     def test_is_told_in_the_history(self, telegram, running, finn):
         refund = refund_by_staff(
@@ -234,6 +245,7 @@ class TestARefundWithACancellation:
         assert running.changes.last().why == "Cancelled with a refund: By mistake."
 
 
+@pytest.mark.django_db
 class TestTheDatabase:
     @pytest.mark.parametrize(
         ("constraint", "changes"),
@@ -245,11 +257,9 @@ class TestTheDatabase:
             ("subscription_order_by_somebody", {"what": "pause"}),
         ],
     )
-    def test_keeps_what_is_whole(self, alice, constraint, changes):
-        invoice = InvoiceFactory(customer=alice, plan=PlanFactory(code="club", recurring=True, prices=[]))
-        running = record_payment(payment_of(invoice)).event.subscription_payment.subscription
+    def test_keeps_what_is_whole(self, kept, constraint, changes):
         facts = {
-            "subscription": running, "what": Order.CANCEL, "reason": "so", "ordered_by": "staff:1",
+            "subscription": kept, "what": Order.CANCEL, "reason": "so", "ordered_by": "staff:1",
             "next_attempt_at": database_now(), **changes,
         }  # fmt: skip
 
