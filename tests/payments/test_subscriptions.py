@@ -16,6 +16,7 @@ from payments.models import (
     Hold,
     HoldReason,
     Invoice,
+    Origin,
     PaymentEvent,
     Subscription,
     SubscriptionChange,
@@ -217,6 +218,15 @@ class TestARenewal:
         assert (second.status, second.period_ends_at) == (EventStatus.PROCESSED, at + 2 * PERIOD)
         assert of(second).renewals == 1
 
+    def test_told_by_a_program_follows_the_same_reference_of_its_own(self, monthly, alice):
+        at = ago(45 * DAY)
+        sold = {"payer": alice, "payload": "shop-7", "plan_code": "gold_monthly", "origin": Origin.API}
+        record_payment(payment_of(monthly, charge_id="stx1", occurred_at=at, **sold))
+
+        second = record_payment(payment_of(monthly, charge_id="stx2", occurred_at=at + PERIOD, **sold)).event
+
+        assert (second.invoice, second.status, of(second).first_charge_id) == (None, EventStatus.PROCESSED, "stx1")
+
 
 HOUR = timedelta(hours=1)
 
@@ -239,6 +249,14 @@ class TestOfSeveral:
                 begins = at + (n - 1) * PERIOD + timedelta(seconds=off)
                 renewal = paid(monthly, begins, charge_id=f"stx{name}{n}", renewal=True)
                 assert of(renewal).first_charge_id == f"stx{name}1"
+
+    def test_each_finds_its_own_where_no_period_is_told(self, monthly):
+        at = self.begin(monthly)
+
+        for name, off in (("A", 0), ("B", 2)):
+            begins = at + PERIOD + timedelta(seconds=off)
+            renewal = record_payment(payment_of(monthly, charge_id=f"stx{name}2", occurred_at=begins)).event
+            assert (of(renewal).first_charge_id, renewal.period_ends_at) == (f"stx{name}1", begins + PERIOD)
 
     def test_the_second_is_held_where_nobody_may_have_two(self, monthly):
         self.begin(monthly)
