@@ -308,6 +308,8 @@ def tell_access(subscription: Subscription) -> None:
 def _enter(subscription: Subscription, state: SubscriptionState, *, at: datetime, why: str) -> None:
     """Bring it into a state, with a line of its history; whoever calls saves it."""
     subscription.state_changed_at = at
+    if state == SubscriptionState.ACTIVE:
+        subscription.stopped_at = None  # what renews was not stopped, whatever Telegram answered
     if subscription.state == state:
         return
     subscription.state = state

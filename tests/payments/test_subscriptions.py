@@ -312,6 +312,17 @@ class TestWhatOneHadBefore:
         assert again.status == EventStatus.PROCESSED
         assert access_ends(alice) == within_grace + PERIOD + GRACE
 
+    @pytest.mark.parametrize(("days", "leading"), [(1, "gold_monthly"), (7, "week")])
+    def test_within_a_grace_leads_where_it_reaches_further(self, settings, monthly, alice, days, leading):
+        settings.SUBSCRIPTION_GRACE = 3 * DAY
+        paid(monthly, ago(PERIOD + HOUR))
+        short = PlanFactory(code="week", duration_days=days, when_active=WhenActive.EXTEND)
+
+        record_payment(payment_of(InvoiceFactory(customer=alice, plan=short), charge_id="stx-week"))
+
+        [held] = holdings(alice.user_id).entitlements
+        assert held.leading().plan_code == Entitlement.objects.with_plan().get().plan_code == leading
+
 
 class TestTheGrace:
     @pytest.fixture
@@ -513,6 +524,16 @@ class TestOneThatWeStopped:
         running.refresh_from_db()
         assert (running.state, running.stopped_at is None) == (SubscriptionState.CANCELED, False)
         assert history(running) == ["active", "canceled"]
+
+    def test_and_that_is_renewed_all_the_same_can_be_stopped_again(self, monthly):
+        running = of(paid(monthly, ago(31 * DAY)))
+        note_stopped(running, why="He asked us to.")
+        Subscription.objects.update(state_changed_at=ago(2 * DAY))
+
+        paid(monthly, ago(DAY), charge_id="stx2", renewal=True)
+
+        running.refresh_from_db()
+        assert (running.state, running.stopped_at) == (SubscriptionState.ACTIVE, None)
 
 
 class TestTheTimeline:
