@@ -41,6 +41,7 @@ NAVIGATION = [
         _item("Payments", "payments", "payments.paymentevent"),
         _item("Held", "pan_tool", "payments.hold"),
         _item("Refunds", "undo", "payments.refund"),
+        _item("Subscriptions", "autorenew", "payments.subscription"),
         _page("Revenue", "monitoring", "payments_revenue", "payments.view_revenue"),
     ),
     _group(

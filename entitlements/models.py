@@ -103,7 +103,8 @@ class GrantQuerySet(models.QuerySet["Grant"]):
 class Grant(models.Model):
     """A fact: this customer was given this entitlement, by this source, from this moment, for this long.
 
-    `duration` set: a period stacked on what he has; `ends_at` set: a fixed end; neither: for life.
+    `duration` set: a period stacked on what he has; `ends_at` set: a fixed end; neither: for life. Both: a period of a
+    subscription, stacked, with access at the least to the end of its grace.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="grants", db_index=False)
@@ -123,9 +124,6 @@ class Grant(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(name="grant_once_per_source", fields=["source", "entitlement"]),
-            models.CheckConstraint(
-                name="grant_one_kind_of_end", condition=Q(duration__isnull=True) | Q(ends_at__isnull=True)
-            ),
             models.CheckConstraint(
                 name="grant_duration_positive",
                 condition=Q(duration__isnull=True) | Q(duration__gt=models.Value("0 s", models.DurationField())),
@@ -159,15 +157,18 @@ class EntitlementQuerySet(models.QuerySet["Entitlement"]):
     def with_plan(self) -> Self:
         """Each with `plan_code`, that of the surviving grant that reaches furthest (entitlements.periods.furthest).
 
-        That is the first one for life, or else the last one that moved the end: a period, or the fixed end it has.
+        That is the first one for life, or else the last one that moved the end: the one that has it as its own, by a
+        fixed end or by its grace, or the last period.
         """
         grants = Grant.objects.filter(customer=OuterRef("customer"), entitlement=OuterRef("code"), revoked_at=None)
         for_life = grants.filter(duration=None, ends_at=None).order_by("granted_at", "pk")
         for_a_time = grants.filter(Q(duration__isnull=False) | Q(ends_at=OuterRef("active_until")))
+        ends_there = Coalesce(Exact(F("ends_at"), OuterRef("active_until")), Value(False))
+        in_turn = for_a_time.alias(ends_there=ends_there).order_by("-ends_there", "-granted_at", "-pk")
         return self.annotate(
             plan_code=Coalesce(
                 Subquery(for_life.values("plan_code")[:1]),
-                Subquery(for_a_time.order_by("-granted_at", "-pk").values("plan_code")[:1]),
+                Subquery(in_turn.values("plan_code")[:1]),
                 Value(""),
             )
         )
@@ -180,9 +181,10 @@ class Entitlement(models.Model):
     code = models.CharField(max_length=50)
     active_until = models.DateTimeField(null=True, blank=True, help_text="Empty: for life.")
     latest_grant_at = models.DateTimeField(
-        help_text="A grant not older than this is appended; an older one is folded in."
+        help_text="A grant not older than this is appended; an older one, or one within a grace, is folded in."
     )
     version = models.BigIntegerField(default=1, help_text="Grows with each grant and revocation.")
+    renews = models.BooleanField(default=False, db_default=False, help_text="Whether it is paid on by itself.")
 
     objects = EntitlementQuerySet.as_manager()
 

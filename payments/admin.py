@@ -42,14 +42,20 @@ from payments.models import (
     RevenueDay,
     RevenueUpTo,
     StarTransaction,
+    Subscription,
+    SubscriptionOrder,
+    SubscriptionState,
     Tally,
     TallyUpTo,
+    WithoutReminders,
 )
 from payments.models.ledger import PAYMENTS
 from payments.reconciliation_pages import DiscrepancyPages, RunPages
 from payments.refund_pages import ApprovalPages, RefundPages
 from payments.revenue_pages import RevenuePages
 from payments.selectors import PaymentStatus, status_of
+from payments.subscription_pages import SubscriptionPages
+from payments.timeline import SUBSCRIPTION_TONES
 
 BY_CUSTOMER = ("customer__user_id", "customer__telegram_user_id")
 INVOICE_TONES = {
@@ -426,6 +432,59 @@ class RefundAdmin(ExportedList, ApprovalPages):
         refund = self.get_object(request, object_id)
         asked_by = audit.known_as(refund.requested_by) if refund else ""
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "asked_by": asked_by})
+
+
+class RunningFilter(admin.SimpleListFilter):
+    title = parameter_name = "standing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("running", "not ended"), *SubscriptionState.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> QuerySet[Subscription]:
+        match self.value():
+            case None:
+                return queryset
+            case "running":
+                return queryset.running()  # type: ignore[attr-defined, no-any-return]
+        return queryset.filter(state=self.value())
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ExportedList, SubscriptionPages):
+    """What is paid on by itself, each with its payments and its whole story."""
+
+    exported = (
+        "id", "state", "plan_id", "customer.user_id", "customer.telegram_user_id", "customer.display_name",
+        "payment_method", "amount", "currency", "started_at", "renewals", "current_period_end", "stopped_at",
+        "first_charge_id",
+    )  # fmt: skip
+    list_display = (
+        "plan", "state", "customer", "money", "payment_method", "started_at", "renewals", "current_period_end",
+    )  # fmt: skip
+    list_select_related = ("customer", "plan")
+    list_filter = (RunningFilter, ("current_period_end", DayRange), "payment_method")
+    served_lookups = ("customer__id__exact",)
+    search_fields = ("id", "first_charge_id", "reference", *BY_CUSTOMER)
+    tones = {"state": SUBSCRIPTION_TONES}
+    fields = (
+        "plan", "state", "customer", "money", "payment_method", "started_at", "renewals", "current_period_end",
+        "grace_ends_at", "state_changed_at", "stopped_at", "first_charge_id", "first_charge_known", "reference", "id",
+    )  # fmt: skip
+    change_form_outer_before_template = "admin/payments/subscription/state.html"
+
+
+@admin.register(SubscriptionOrder)
+class SubscriptionOrderAdmin(FactAdmin):
+    list_display = ("what", "subscription", "reason", "ordered_by", "created_at", "done_at", "detail")
+    list_select_related = ("subscription",)
+    search_fields = ("id", "subscription__id")
+
+
+@admin.register(WithoutReminders)
+class WithoutRemindersAdmin(FactAdmin):
+    list_display = ("customer", "since")
+    list_select_related = ("customer",)
+    search_fields = BY_CUSTOMER
 
 
 @admin.register(RefundTally)

@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars
 from config.api import ratelimit
 from config.database import database_now, retried
 from entitlements.models import Customer, Entitlement
-from payments import payloads, tallies
+from payments import payloads, subscriptions, tallies
 from payments.channels import base as channel
 from payments.channels import telegram
 from payments.identifiers import uuid7
@@ -48,11 +48,15 @@ class CurrencyNotOffered(InvoicingError):
 
 
 class AlreadyActive(InvoicingError):
-    """The customer has what the plan gives, and it is sold once at a time. `ends_at` None: for life."""
+    """The customer has what the plan gives, and it is sold once at a time. `ends_at` None: for life.
 
-    def __init__(self, ends_at: datetime | None) -> None:
+    `renews`: a subscription goes on paying for it, so that it does not end then.
+    """
+
+    def __init__(self, ends_at: datetime | None, *, renews: bool = False) -> None:
         super().__init__(ends_at)
         self.ends_at = ends_at
+        self.renews = renews
 
 
 class ChatUnavailable(InvoicingError):
@@ -152,8 +156,10 @@ def _draft(
     now = database_now()
     if plan.when_active == WhenActive.REJECT:
         active = Entitlement.objects.active_at(now).filter(customer=customer, code=plan.entitlement).first()
-        if active is not None:
-            raise AlreadyActive(active.active_until)
+        if active is not None and not subscriptions.gives_grace_only(
+            customer, plan.entitlement, until=active.active_until, at=now
+        ):
+            raise AlreadyActive(active.active_until, renews=active.renews)
     invoice_id = uuid7()
     return Invoice.objects.quote(
         plan,

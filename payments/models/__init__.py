@@ -14,7 +14,7 @@ from payments.models.ledger import (
     ProviderRecord,
     Resolution,
 )
-from payments.models.notices import Notice, NoticeKind
+from payments.models.notices import Notice, NoticeKind, WithoutReminders
 from payments.models.reconciliation import (
     Discrepancy,
     DiscrepancyKind,
@@ -31,6 +31,14 @@ from payments.models.refunds import (
     StarTransaction,
 )
 from payments.models.revenue import RevenueDay, RevenueUpTo
+from payments.models.subscriptions import (
+    Order,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionOrder,
+    SubscriptionPayment,
+    SubscriptionState,
+)
 from payments.models.tallies import Tally, TallyResult, TallyUpTo
 
 __all__ = [
@@ -50,6 +58,7 @@ __all__ = [
     "MirrorCursor",
     "Notice",
     "NoticeKind",
+    "Order",
     "Origin",
     "PaymentEvent",
     "PaymentMethod",
@@ -66,8 +75,14 @@ __all__ = [
     "RevenueUpTo",
     "RunOutcome",
     "StarTransaction",
+    "Subscription",
+    "SubscriptionChange",
+    "SubscriptionOrder",
+    "SubscriptionPayment",
+    "SubscriptionState",
     "Tally",
     "TallyResult",
     "TallyUpTo",
     "WhenActive",
+    "WithoutReminders",
 ]

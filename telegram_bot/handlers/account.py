@@ -1,10 +1,13 @@
-"""What somebody has, and what he has paid."""
+"""What somebody has, what is paid on by itself, and what he has paid."""
 
 from __future__ import annotations
 
+from entitlements.models import Customer
 from entitlements.selectors import holdings
+from payments import reminding
 from payments.models import Plan
 from payments.selectors import payments_of, status_of
+from payments.subscriptions import subscriptions_of
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
 from telegram_bot.handlers.people import customer_of
@@ -14,7 +17,8 @@ LATEST = 10
 
 
 def status(command: Command) -> None:
-    held = holdings(customer_of(command.sender).user_id)
+    customer = customer_of(command.sender)
+    held = holdings(customer.user_id)
     titles = Plan.objects.in_bulk([each.leading().plan_code for each in held.entitlements])
     lines = []
     for each in held.entitlements:
@@ -26,10 +30,35 @@ def status(command: Command) -> None:
                 ends_at=each.access.ends_at,
             )
         )
-    if lines:
-        gateway.send_message(chat_id=command.chat_id, text="\n".join(lines))
+    running = subscriptions_of(customer)
+    if lines or running:
+        parts = ["\n".join(lines), *(texts.subscription(each) for each in running)]
+        if running:
+            parts.append(texts.how_to_cancel())
+        gateway.send_message(chat_id=command.chat_id, text="\n\n".join(filter(None, parts)))
     else:
         gateway.send_message(chat_id=command.chat_id, text=texts.no_access_yet(), keyboard=keyboards.see_plans())
+
+
+def reminders(command: Command) -> None:
+    """/reminders tells whether he is reminded; with `on` or `off` it changes that."""
+    customer = customer_of(command.sender)
+    wanted = reminding.wants_reminders(customer)
+    if command.argument.lower() in {"on", "off"}:
+        wanted = command.argument.lower() == "on"
+        text = set_reminders(customer, wanted=wanted)
+    else:
+        text = texts.reminders_on() if wanted else texts.reminders_off()
+    gateway.send_message(chat_id=command.chat_id, text=text, keyboard=keyboards.reminders(wanted=wanted))
+
+
+def set_reminders(customer: Customer, *, wanted: bool) -> str:
+    """Do as he wishes, and return what to tell him."""
+    if wanted:
+        reminding.opt_in(customer)
+        return texts.reminders_on()
+    reminding.opt_out(customer)
+    return texts.reminders_off()
 
 
 def history(command: Command) -> None:

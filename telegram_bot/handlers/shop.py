@@ -12,8 +12,9 @@ from payments.channels.base import Refused
 from payments.models import PaymentMethod, Plan
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
+from telegram_bot.handlers import account
 from telegram_bot.handlers.people import customer_of
-from telegram_bot.keyboards import BuyPlan, SeePlan, SeePlans
+from telegram_bot.keyboards import BuyPlan, Remind, SeePlan, SeePlans
 from telegram_bot.updates import ButtonPress, Command, Person
 
 Screen: TypeAlias = tuple[str, InlineKeyboardMarkup | None]
@@ -53,6 +54,10 @@ def pressed(press: ButtonPress) -> None:
             _show(press, _card(plan) if plan else _list_of_plans(page=0))
         case BuyPlan(plan_code, payment_method, currency):
             refusal = _send_invoice(press.sender, plan_code=plan_code, payment_method=payment_method, currency=currency)
+        case Remind(wanted):
+            text = account.set_reminders(customer_of(press.sender), wanted=wanted)
+            gateway.answer_button(query_id=press.query_id, text=text)
+            return
         case None:
             refusal = texts.button_out_of_date()
     gateway.answer_button(query_id=press.query_id, text=refusal, alert=bool(refusal))
