@@ -162,6 +162,12 @@ TELEGRAM_PAYMENT_CURRENCY = env.str("TELEGRAM_PAYMENT_CURRENCY", default="GBP")
 TELEGRAM_PAYMENT_ENABLED = env.bool("TELEGRAM_PAYMENT_ENABLED", default=True)
 TELEGRAM_IP_ALLOWLIST = networks("TELEGRAM_IP_ALLOWLIST")
 
+# --- Stripe: nothing of it is there without its key -----------------------------------------------------------------
+
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRET", default=[])
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com").rstrip("/")
+
 # --- Payments -----------------------------------------------------------------------------------------------------
 
 INVOICE_LIFETIME = timedelta(hours=1)

@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from payments.models import PaymentEvent, PaymentMethod
 from payments.models.catalogue import RECURRING_DAYS
 
+RENEWED_BY_THEMSELVES = (PaymentMethod.TELEGRAM_STARS, PaymentMethod.STRIPE)
 PERIOD = timedelta(days=RECURRING_DAYS)
 # A renewal may be charged a little before the period that it follows has ended.
 OVERLAP = timedelta(days=1)
 
 
 def is_of_subscription(payment: PaymentEvent) -> bool:
-    """Whether it paid for a period that Telegram renews by itself; held payments do as well."""
-    if payment.refund_of_id is not None or payment.payment_method != PaymentMethod.TELEGRAM_STARS:
+    """Whether it paid for a period that the channel renews by itself; held payments do as well."""
+    if payment.refund_of_id is not None or payment.payment_method not in RENEWED_BY_THEMSELVES:
         return False
     return payment.period_ends_at is not None or (payment.invoice is not None and payment.invoice.recurring)
 

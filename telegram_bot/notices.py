@@ -212,6 +212,8 @@ def compose(notice: Notice) -> str:
                 return "\n\n".join(
                     [texts.payment_returned(title=_title(event), money=event.money), *_access_by(payment)]
                 )
+            case NoticeKind.REFUND_FAILED:
+                return texts.refund_failed(title=_title(event), money=event.money, payment_id=str(event.refund_of_id))
     raise AssertionError(notice.kind)
 
 

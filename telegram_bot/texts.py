@@ -197,11 +197,11 @@ def pay_button(price: Price) -> str:
     return pay(price.money)
 
 
-def pay_by_link(*, title: str, money: Money) -> str:
-    return _("%(title)s for %(price)s, renewed by itself until you cancel it.") % {
-        "title": title,
-        "price": amount(money),
-    }
+def pay_by_link(*, title: str, money: Money, renews: bool) -> str:
+    words = {"title": title, "price": amount(money)}
+    if renews:
+        return _("%(title)s for %(price)s, renewed by itself until you cancel it.") % words
+    return _("%(title)s for %(price)s. The button opens the page where you pay.") % words
 
 
 def invoice_refused(error: InvoicingError | RateLimited) -> str:
@@ -210,7 +210,7 @@ def invoice_refused(error: InvoicingError | RateLimited) -> str:
         case RateLimited():
             return " ".join([_("That was a lot of invoices at once."), try_again_in(error.retry_after)])
         case ChannelUnavailable():
-            return " ".join([_("Telegram did not take the invoice just now."), try_again_in(error.retry_after)])
+            return " ".join([_("The invoice could not be made just now."), try_again_in(error.retry_after)])
         case AlreadyActive(ends_at=None):
             return _("You already have this for life. There is nothing more to pay.")
         case AlreadyActive(ends_at=datetime() as end):
@@ -236,6 +236,18 @@ def checkout_refused(reason: str) -> str:
 
 
 # --- What one has and has paid --------------------------------------------------------------------------------------
+
+
+def open_portal() -> str:
+    return _("Cards, receipts, subscriptions")
+
+
+def portal_is_open() -> str:
+    return _("Here you see to your cards, receipts and subscriptions at Stripe. The link works for a few minutes.")
+
+
+def no_portal_now() -> str:
+    return _("That page cannot be opened just now. Please try again later.")
 
 
 def no_access_yet() -> str:
@@ -304,6 +316,15 @@ def payment_held(*, money: Money, reason: HoldReason, payment_id: str) -> str:
 
 def payment_returned(*, title: str, money: Money) -> str:
     return _("↩️ Returned: %(price)s for %(title)s.") % {"title": title, "price": amount(money)}
+
+
+def refund_failed(*, title: str, money: Money, payment_id: str) -> str:
+    failed = _("⚠️ Your %(price)s for %(title)s did not reach you: your bank sent it back.") % {
+        "title": title,
+        "price": amount(money),
+    }
+    ask = _("We look for another way. Questions: /paysupport, with the number %(number)s.") % {"number": payment_id}
+    return f"{failed} {ask}"
 
 
 def access_now(*, active: bool, ends_at: datetime | None) -> str:

@@ -31,6 +31,7 @@ from payments.models.refunds import (
     StarTransaction,
 )
 from payments.models.revenue import RevenueDay, RevenueUpTo
+from payments.models.stripe import Dispute, StripeCustomer, StripeEvent, StripeEventStatus, StripeReadUpTo
 from payments.models.tallies import Tally, TallyResult, TallyUpTo
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Direction",
     "Discrepancy",
     "DiscrepancyKind",
+    "Dispute",
     "EarlyRefund",
     "EventStatus",
     "EventType",
@@ -66,6 +68,10 @@ __all__ = [
     "RevenueUpTo",
     "RunOutcome",
     "StarTransaction",
+    "StripeCustomer",
+    "StripeEvent",
+    "StripeEventStatus",
+    "StripeReadUpTo",
     "Tally",
     "TallyResult",
     "TallyUpTo",

@@ -16,6 +16,7 @@ class NoticeKind(models.TextChoices):
     PAYMENT_CONFIRMED = "payment_confirmed", "payment received, access given"
     PAYMENT_HELD = "payment_held", "payment received, being looked at"
     REFUNDED = "refunded", "payment given back"
+    REFUND_FAILED = "refund_failed", "payment given back did not arrive"
 
 
 class NoticeQuerySet(models.QuerySet["Notice"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from entitlements.selectors import holdings
 from payments.models import Plan
 from payments.selectors import payments_of, status_of
+from payments.stripe import selling
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
 from telegram_bot.handlers.people import customer_of
@@ -14,7 +15,8 @@ LATEST = 10
 
 
 def status(command: Command) -> None:
-    held = holdings(customer_of(command.sender).user_id)
+    customer = customer_of(command.sender)
+    held = holdings(customer.user_id)
     titles = Plan.objects.in_bulk([each.leading().plan_code for each in held.entitlements])
     lines = []
     for each in held.entitlements:
@@ -27,7 +29,8 @@ def status(command: Command) -> None:
             )
         )
     if lines:
-        gateway.send_message(chat_id=command.chat_id, text="\n".join(lines))
+        keyboard = keyboards.open_portal() if selling.has_portal(customer) else None
+        gateway.send_message(chat_id=command.chat_id, text="\n".join(lines), keyboard=keyboard)
     else:
         gateway.send_message(chat_id=command.chat_id, text=texts.no_access_yet(), keyboard=keyboards.see_plans())
 
