@@ -173,6 +173,15 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com").r
 INVOICE_LIFETIME = timedelta(hours=1)
 # Refunds by staff of more than that, in the currency's smallest unit, need a second person.
 REFUND_APPROVAL_ABOVE = amounts("REFUND_APPROVAL_ABOVE")
+# How long what a subscription gives goes on while no renewal has come, and how long before the end the buyer is told.
+SUBSCRIPTION_GRACE = timedelta(hours=env.int("SUBSCRIPTION_GRACE_HOURS", default=24))
+SUBSCRIPTION_REMINDER = timedelta(days=env.int("SUBSCRIPTION_REMINDER_DAYS", default=3))  # 0: not at all
+if not timedelta() <= SUBSCRIPTION_GRACE <= timedelta(days=14):
+    message = "SUBSCRIPTION_GRACE_HOURS is not between 0 and 336. Leave it out for 24."
+    raise ImproperlyConfigured(message)
+if not timedelta() <= SUBSCRIPTION_REMINDER <= timedelta(days=14):
+    message = "SUBSCRIPTION_REMINDER_DAYS is not between 0 and 14. Leave it out for 3."
+    raise ImproperlyConfigured(message)
 # What must hold in the books, named by path so that payments need not import telegram_bot: tuples of checks.
 INVARIANTS = ["payments.invariants.CHECKS", "payments.reconciling.CHECKS", "telegram_bot.invariants.CHECKS"]
 # Telegram's side of the payment channels, named by path so that payments need not import telegram_bot.

@@ -103,7 +103,8 @@ class GrantQuerySet(models.QuerySet["Grant"]):
 class Grant(models.Model):
     """A fact: this customer was given this entitlement, by this source, from this moment, for this long.
 
-    `duration` set: a period stacked on what he has; `ends_at` set: a fixed end; neither: for life.
+    `duration` set: a period stacked on what he has; `ends_at` set: a fixed end; neither: for life. Both: a period of a
+    subscription, stacked, with access at the least to the end of its grace.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="grants", db_index=False)
@@ -123,9 +124,6 @@ class Grant(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(name="grant_once_per_source", fields=["source", "entitlement"]),
-            models.CheckConstraint(
-                name="grant_one_kind_of_end", condition=Q(duration__isnull=True) | Q(ends_at__isnull=True)
-            ),
             models.CheckConstraint(
                 name="grant_duration_positive",
                 condition=Q(duration__isnull=True) | Q(duration__gt=models.Value("0 s", models.DurationField())),
@@ -180,9 +178,10 @@ class Entitlement(models.Model):
     code = models.CharField(max_length=50)
     active_until = models.DateTimeField(null=True, blank=True, help_text="Empty: for life.")
     latest_grant_at = models.DateTimeField(
-        help_text="A grant not older than this is appended; an older one is folded in."
+        help_text="A grant not older than this is appended; an older one, or one within a grace, is folded in."
     )
     version = models.BigIntegerField(default=1, help_text="Grows with each grant and revocation.")
+    renews = models.BooleanField(default=False, db_default=False, help_text="Whether it is paid on by itself.")
 
     objects = EntitlementQuerySet.as_manager()
 

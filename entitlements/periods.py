@@ -27,8 +27,13 @@ class Access:
         """Whether this ends later; a life reaches beyond everything but another life."""
         return other.ends_at is not None and (self.ends_at is None or self.ends_at > other.ends_at)
 
+    def at_least_until(self, end: datetime | None) -> Access:
+        if self.ends_at is None or end is None:
+            return self
+        return Access(max(self.ends_at, end))
+
     def extended_by(self, grant: Period) -> Access:
-        """The access after one more grant: periods stack, a fixed end only moves forward, a life stays one."""
+        """What is paid for after one more grant: periods stack, a fixed end only moves forward, a life stays one."""
         if self.ends_at is None:
             return self
         if grant.duration is not None:
@@ -67,16 +72,24 @@ def fold(grants: Iterable[P]) -> list[Step[P]]:
     """Each grant with the access after it, for grants in order of granted_at, then id.
 
     A revoked grant changes nothing, as if it had never been: the access before the first grant is the empty
-    one, over at the very moment that grant was made.
+    one, over at the very moment that grant was made. Nothing is stacked on a grace: whoever pays within it does not
+    gain by having paid late.
     """
     steps: list[Step[P]] = []
-    access: Access | None = None
+    paid: Access | None = None
+    grace: datetime | None = None
     for grant in grants:
-        access = access or Access(grant.granted_at)
+        paid = paid or Access(grant.granted_at)
         if grant.revoked_at is None:
-            access = access.extended_by(grant)
-        steps.append(Step(grant, access))
+            paid = paid.extended_by(grant)
+            grace = max(filter(None, (grace, grace_of(grant))), default=None)
+        steps.append(Step(grant, paid.at_least_until(grace)))
     return steps
+
+
+def grace_of(grant: Period) -> datetime | None:
+    """Until when a period of a subscription gives access at the least; None for any other grant."""
+    return grant.ends_at if grant.duration is not None else None
 
 
 def furthest(grants: Iterable[P]) -> P | None:

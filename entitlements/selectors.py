@@ -55,6 +55,7 @@ class Held:
     code: str
     access: Access
     version: int
+    will_renew: bool  # it is paid on by itself
     sources: list[Source] = field(default_factory=list)
 
     def leading(self) -> Source:
@@ -63,10 +64,6 @@ class Held:
 
     def steps(self) -> list[Step[Source]]:
         return fold(self.sources)
-
-    def will_renew(self) -> bool:
-        """Whether it is paid on by itself; nothing sold so far is."""
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class Holdings:
 # their grants as of one snapshot; a single row with nothing but the clock when nobody has the user_id.
 HOLDINGS = """
     SELECT clock.now, customer.user_id_origin, customer.telegram_user_id, customer.blocked_at,
-        entitlement.code, entitlement.active_until, entitlement.version,
+        entitlement.code, entitlement.active_until, entitlement.version, entitlement.renews,
         given.source, given.plan_code, given.features,
         given.granted_at, given.duration, given.ends_at, given.revoked_at
     FROM (SELECT statement_timestamp() AS now) AS clock
@@ -112,11 +109,11 @@ def holdings(user_id: str) -> Holdings:
     if identity[0] is None:
         return Holdings(user_id, now, None, [])
     held: dict[str, Held] = {}
-    for _, _, _, _, code, active_until, version, source, plan_code, features, *times in rows:
+    for _, _, _, _, code, active_until, version, renews, source, plan_code, features, *times in rows:
         if code is None:
             break
         if code not in held:
-            held[code] = Held(code, Access(active_until), version)
+            held[code] = Held(code, Access(active_until), version, renews)
         held[code].sources.append(Source(source, plan_code, json.loads(features), *times))
     return Holdings(user_id, now, KnownAs(*identity), list(held.values()))
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from entitlements.models import Customer, Entitlement, Grant
-from entitlements.periods import fold
+from entitlements.periods import fold, grace_of
 
 
 @transaction.atomic
@@ -24,6 +24,8 @@ def grant(
     ends_at: datetime | None = None,
 ) -> Grant:
     """Give access: for a `duration` on top of what he has, or until `ends_at`, or for life when both are None.
+
+    With both it is a period of a subscription, and `ends_at` the end of its grace.
 
     Repeating it for the same source and entitlement changes nothing and returns the first grant.
     """
@@ -58,6 +60,12 @@ def revoke(*, grant: Grant, reason: str, now: datetime) -> Grant:
     return grant
 
 
+def note_renewal(*, customer: Customer, entitlement: str, renews: bool) -> None:
+    """Keep whether what he has is paid on by itself, as whoever sells it says; nothing where he never had any."""
+    held = Entitlement.objects.filter(customer=customer, code=entitlement).exclude(renews=renews)
+    held.update(renews=renews)
+
+
 def _refold(customer: Customer, code: str) -> None:
     """Bring the cached entitlement in line with its grants; the caller holds the customer's lock."""
     grants = list(Grant.objects.filter(customer=customer, entitlement=code).in_order())
@@ -65,6 +73,7 @@ def _refold(customer: Customer, code: str) -> None:
     if entitlement is None:
         entitlement = Entitlement(customer=customer, code=code, version=0)
     entitlement.active_until = fold(grants)[-1].access.ends_at
-    entitlement.latest_grant_at = grants[-1].granted_at
+    graces = (grace_of(grant) for grant in grants if grant.revoked_at is None)
+    entitlement.latest_grant_at = max([grants[-1].granted_at, *filter(None, graces)])
     entitlement.version += 1
     entitlement.save()

@@ -28,9 +28,6 @@ PAUSES = (
 )
 
 
-UNCLEAR = "Two subscriptions of this customer began alike, so it was not asked: it might have cancelled the other"
-
-
 def pursue(*, refund_id: UUID) -> None:
     """Have the channel stop the renewals, if that is due now. Repeating it, also at once, changes nothing. No
     transaction may be open.
@@ -39,13 +36,12 @@ def pursue(*, refund_id: UUID) -> None:
     if refund is None:
         return
     payment, name = refund.payment, refund.payment.channel
+    subscription = payment.subscription_payment.subscription
     try:
         if payment.payment_method == PaymentMethod.STRIPE:
-            stripe.cancel_subscription(payment.provider_charge_id)
+            stripe.cancel_subscription(subscription.reference)
         else:
-            telegram.cancel_subscription(payment.customer, first_charge=subscriptions.first_charge(payment))
-    except subscriptions.Unclear:
-        _mark_refused(refund, UNCLEAR)
+            telegram.cancel_subscription(payment.customer, first_charge=subscription.first_charge_id)
     except channel.NotRenewing:
         _mark_cancelled(refund)
     except channel.Refused as error:
@@ -81,7 +77,11 @@ def _take(refund_id: UUID) -> Refund | None:
     return refund
 
 
+@retried
+@transaction.atomic
 def _mark_cancelled(refund: Refund) -> None:
+    subscription = refund.payment.subscription_payment.subscription
+    subscriptions.note_stopped(subscription, why=f"Cancelled with a refund: {refund.reason}")
     if _change(refund, subscription_cancelled_at=database_now(), cancel_next_attempt_at=None, cancel_detail=""):
         log_of(refund).info("subscription cancelled")
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from django.db import DataError, IntegrityError
 
-from payments import mirror, payloads, subscriptions
+from payments import mirror, payloads
 from payments.discrepancies import Difference
 from payments.models import (
     Direction,
@@ -24,7 +24,6 @@ from payments.models import (
 )
 from payments.money import NANOSTARS, STARS, Money, stars_in_words
 from payments.recording import Outcome, ReceivedPayment, ReceivedRefund, Recorded, record_payment, record_refund
-from payments.subscriptions import Period
 
 OUTSIDE = "Given back in Telegram, and not by us."
 EVENTS = {Direction.IN: EventType.STARS_PAYMENT, Direction.OUT: EventType.STARS_REFUND}
@@ -118,11 +117,6 @@ def _compared(row: StarTransaction, event: PaymentEvent) -> Compared:
 def _record_payment(row: StarTransaction) -> Compared:
     """The same operation as when Telegram tells us itself; access counts from the day of the payment."""
     invoice = Invoice.objects.filter(payload=row.payload).first()
-    period = Period()
-    if row.renews or (invoice is not None and invoice.recurring):
-        period = subscriptions.period_paid(
-            reference=row.payload, payer=row.telegram_user_id or 0, charge_id=row.transaction_id, paid_at=row.date
-        )
     recorded = record_payment(
         ReceivedPayment(
             method=PaymentMethod.TELEGRAM_STARS,
@@ -133,8 +127,7 @@ def _record_payment(row: StarTransaction) -> Compared:
             raw=bytes(row.raw),
             payer=row.telegram_user_id or 0,
             payload=row.payload,
-            period_ends_at=period.ends_at,
-            renewal=period.is_renewal,
+            recurring=row.renews,
         )
     )
     return _recorded(recorded, row, Result.RECORDED)

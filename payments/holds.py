@@ -12,6 +12,7 @@ from config.database import database_now, retried
 from entitlements import audit
 from entitlements import services as access
 from entitlements.models import Customer
+from payments import subscriptions
 from payments.models import Hold, Invoice, Notice, NoticeKind, PaymentEvent, Plan, Refund, Resolution
 
 if TYPE_CHECKING:
@@ -66,16 +67,18 @@ def grant_held(*, hold: Hold, plan: Plan | None = None, staff: User, why: str) -
         raise NothingToGrant(message)
     customer = Customer.objects.locked().get(pk=event.customer_id)
     _resolve(hold, Resolution.GRANTED, staff, why)
+    now = database_now()
     access.grant(
         customer=customer,
         entitlement=bought.entitlement,
         source=event.source,
-        granted_at=database_now(),
+        granted_at=now,
         plan_code=bought.plan_id if isinstance(bought, Invoice) else bought.code,
         features=bought.features,
-        duration=None if event.period_ends_at else bought.duration,
-        ends_at=event.period_ends_at,
+        **subscriptions.terms(bought=bought.duration, granted_at=now, period_ends_at=event.period_ends_at),
     )
+    if subscriptions.is_of_subscription(event):
+        subscriptions.tell_access(event.subscription_payment.subscription)
     Notice.objects.owed().filter(event=event).update(given_up_at=Now(), error="decided before it was sent")
     Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_CONFIRMED)
     return hold

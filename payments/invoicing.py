@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars
 from config.api import ratelimit
 from config.database import database_now, retried
 from entitlements.models import Customer, Entitlement
-from payments import payloads, tallies
+from payments import payloads, subscriptions, tallies
 from payments.channels import base as channel
 from payments.channels import stripe, telegram
 from payments.identifiers import uuid7
@@ -160,7 +160,9 @@ def _draft(
     now = database_now()
     if plan.when_active == WhenActive.REJECT:
         active = Entitlement.objects.active_at(now).filter(customer=customer, code=plan.entitlement).first()
-        if active is not None:
+        if active is not None and not subscriptions.gives_grace_only(
+            customer, plan.entitlement, until=active.active_until, at=now
+        ):
             raise AlreadyActive(active.active_until)
     invoice_id = uuid7()
     return Invoice.objects.quote(

@@ -45,6 +45,7 @@ from payments.models import (
     WhenActive,
 )
 from payments.money import Money
+from payments.subscriptions import Period
 
 # The invoice was paid, though nothing is given for it.
 PAID_ALL_THE_SAME = (HoldReason.BOUGHT_TWICE, HoldReason.CUSTOMER_BLOCKED)
@@ -64,6 +65,9 @@ class ReceivedPayment:
 
     The payer is a Telegram user or a customer already found. `payload` finds the invoice; a sender that quotes a
     plan of ours without an invoice names it in `plan_code`. `raw` is the provider's whole answer, as bytes.
+
+    Of a subscription: `period_ends_at` and `renewal` where the channel tells them, `recurring` where it tells no more
+    than that, and `subscription`, the channel's own name of it, where that is not the payload.
     """
 
     method: PaymentMethod
@@ -79,6 +83,8 @@ class ReceivedPayment:
     provider_charge_id: str = ""
     period_ends_at: datetime | None = None
     renewal: bool = False
+    recurring: bool = False
+    subscription: str = ""
 
     @property
     def event_type(self) -> EventType:
@@ -241,7 +247,8 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     invoice = _locked_invoice(payment) or _lost_invoice(payment, customer)
     plan_code = invoice.plan_id if invoice else payment.plan_code
     plan = Plan.objects.filter(code=plan_code).first()
-    odd = _oddity(payment, customer, invoice, plan, occurred_at)
+    period = subscriptions.period_paid(payment, paid_at=occurred_at, customer=customer, invoice=invoice)
+    odd = _oddity(payment, customer, invoice, plan, occurred_at, period)
 
     event = _write(
         payment.raw,
@@ -259,7 +266,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
         received_at=now,
         provider_charge_id=payment.provider_charge_id,
         reference=payment.payload,
-        period_ends_at=payment.period_ends_at,
+        period_ends_at=period.ends_at if period else payment.period_ends_at,
     )
     if odd:
         Hold.objects.create(event=event, reason=odd.reason, detail=odd.detail)
@@ -269,11 +276,13 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
                 payment=event,
                 reason=odd.detail,
                 requested_by=intents.SYSTEM,
-                cancel_subscription=subscriptions.is_of_subscription(event),
+                cancel_subscription=period is not None,
             )
     else:
         _grant_for(event, invoice, plan)
         Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_CONFIRMED)
+    if period:
+        subscriptions.note_payment(event, period)
     if invoice and (odd is None or odd.reason in PAID_ALL_THE_SAME):
         _mark_paid(Invoice.objects.filter(pk=invoice.pk))
 
@@ -283,7 +292,12 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
 
 
 def _oddity(
-    payment: ReceivedPayment, customer: Customer, invoice: Invoice | None, plan: Plan | None, occurred_at: datetime
+    payment: ReceivedPayment,
+    customer: Customer,
+    invoice: Invoice | None,
+    plan: Plan | None,
+    occurred_at: datetime,
+    period: Period | None,
 ) -> Oddity | None:
     """What keeps the payment from being processed; None when all is well."""
     if invoice is not None:
@@ -294,9 +308,12 @@ def _oddity(
         entitlement, when_active = (plan.entitlement, plan.when_active) if plan else ("", WhenActive.EXTEND.value)
     if odd is None and customer.blocked_at is not None:
         odd = Oddity(HoldReason.CUSTOMER_BLOCKED, f"Blocked since {customer.blocked_at:%Y-%m-%d %H:%M} UTC.")
-    if odd is None and when_active == WhenActive.REJECT and not payment.renewal:
+    continues = period is not None and period.continues
+    if odd is None and when_active == WhenActive.REJECT and not continues:
         active = Entitlement.objects.active_at(occurred_at).filter(customer=customer, code=entitlement).first()
-        if active is not None:
+        if active is not None and not subscriptions.gives_grace_only(
+            customer, entitlement, until=active.active_until, at=occurred_at
+        ):
             until = f"until {active.active_until:%Y-%m-%d %H:%M} UTC" if active.active_until else "for life"
             odd = Oddity(HoldReason.BOUGHT_TWICE, f"The customer had {entitlement} {until} already.")
     return odd
@@ -346,8 +363,9 @@ def _grant_for(event: PaymentEvent, invoice: Invoice | None, plan: Plan | None) 
         granted_at=event.occurred_at,
         plan_code=plan.code,
         features=bought.features,
-        duration=None if event.period_ends_at else bought.duration,
-        ends_at=event.period_ends_at,
+        **subscriptions.terms(
+            bought=bought.duration, granted_at=event.occurred_at, period_ends_at=event.period_ends_at
+        ),
     )
 
 

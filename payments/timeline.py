@@ -9,9 +9,27 @@ from config.timeline import Entry
 from entitlements import audit
 from entitlements.models import Customer, Grant
 from entitlements.timeline import deeds_about
-from payments.models import CheckoutDecision, EventStatus, Hold, Invoice, Notice, PaymentEvent, Refund
+from payments.models import (
+    CheckoutDecision,
+    EventStatus,
+    Hold,
+    Invoice,
+    Notice,
+    PaymentEvent,
+    Refund,
+    Subscription,
+    SubscriptionState,
+)
+from payments.models.notices import REMINDERS
+from payments.subscriptions import is_of_subscription
 
 LATEST = 20
+SUBSCRIPTION_TONES = {
+    SubscriptionState.ACTIVE: Tone.GOOD,
+    SubscriptionState.CANCELED: Tone.WAITING,
+    SubscriptionState.FAILED: Tone.BAD,
+    SubscriptionState.ENDED: Tone.QUIET,
+}
 
 
 def tell(payment: PaymentEvent) -> Iterator[Entry]:
@@ -26,6 +44,8 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
     yield from _access(grants)
     for intent in payment.refund_intents.all():
         yield from _intent(intent)
+    if is_of_subscription(payment):
+        yield from _subscription(payment.subscription_payment.subscription)
     refunds = list(payment.refunds.all())
     for refund in refunds:
         yield Entry(refund.received_at, f"{refund.money} given back", _origin(refund), Tone.BAD, refund)
@@ -36,10 +56,29 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
 
 
 def tell_of_customer(customer: Customer) -> Iterator[Entry]:
-    """The customer's latest payments and refunds."""
+    """The customer's latest payments and refunds, and what became of his latest subscriptions."""
+    for subscription in customer.subscriptions.order_by("-started_at", "-pk")[:LATEST]:
+        yield from _subscription(subscription)
     for event in customer.payment_events.newest_first().select_related("plan")[:LATEST]:
         detail = f"{event.plan or 'no plan'}; {event.get_status_display()}"
         yield Entry(event.occurred_at, str(event), detail, _tone(event), event)
+
+
+def tell_of_subscription(subscription: Subscription) -> Iterator[Entry]:
+    """What became of it, its latest payments, what staff ordered, and the reminders that were owed."""
+    yield from _subscription(subscription)
+    events = [each.event for each in subscription.payments.order_by("-period_ends_at").select_related("event")[:LATEST]]
+    for event in [*events, *PaymentEvent.objects.filter(refund_of__in=events)]:
+        yield Entry(event.occurred_at, str(event), event.get_status_display(), _tone(event), event)
+    yield from deeds_about(subscription.orders.order_by("-created_at")[:LATEST])
+    for notice in Notice.objects.filter(event__in=events, kind__in=REMINDERS):
+        yield from _message(notice)
+
+
+def _subscription(subscription: Subscription) -> Iterator[Entry]:
+    for change in subscription.changes.order_by("pk"):
+        words = f"Subscription: {change.get_state_display()}"
+        yield Entry(change.at, words, change.why, SUBSCRIPTION_TONES[SubscriptionState(change.state)], subscription)
 
 
 def _tone(event: PaymentEvent) -> Tone:
@@ -100,6 +139,8 @@ def _intent(intent: Refund) -> Iterator[Entry]:
 
 
 def _length(grant: Grant) -> str:
+    if grant.duration is not None and grant.ends_at is not None:
+        return f"for a period of {grant.duration.days} days, with its grace until {grant.ends_at:%Y-%m-%d %H:%M} UTC"
     if grant.duration is not None:
         return f"for {grant.duration.days} days"
     return f"until {grant.ends_at:%Y-%m-%d %H:%M} UTC" if grant.ends_at else "for life"

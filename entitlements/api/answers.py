@@ -56,7 +56,7 @@ def _entitlement(held: Held, active: bool) -> dict[str, Any]:
         "active": active,
         "granted_at": rfc3339(leading.granted_at),
         "expires_at": rfc3339_or_null(held.access.ends_at),
-        "will_renew": held.will_renew(),
+        "will_renew": held.will_renew,
         "features": leading.features,
         "sources": [
             {

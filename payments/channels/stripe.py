@@ -32,8 +32,6 @@ CONNECT_LIMIT, READ_LIMIT = 2.0, 5.0  # seconds, per call
 TOLERANCE = timedelta(minutes=5)  # how old a signature may be, or how far in the future
 PAYLOAD, USER, INTENT = "starledger_payload", "starledger_user_id", "starledger_refund"  # in metadata: whose it is
 AT_ONCE = 100
-# An invoice for the next period is charged an hour or two after that period has begun: access must not lapse meanwhile.
-SETTLING = timedelta(hours=6)
 DISPUTE_IS_OVER = ("won", "lost", "warning_closed", "prevented")
 
 Json = dict[str, Any]
@@ -233,7 +231,7 @@ def purchase_by(invoice_id: str) -> Purchase | None:
         paid_at=_moment(invoice["status_transitions"]["paid_at"]),
         raw=_bytes(invoice),
         subscription=details["subscription"],
-        period_ends_at=_moment(max(line["period"]["end"] for line in invoice["lines"]["data"])) + SETTLING,
+        period_ends_at=_moment(max(line["period"]["end"] for line in invoice["lines"]["data"])),
         renewal=invoice["billing_reason"] == "subscription_cycle",
     )
 
@@ -330,6 +328,7 @@ class ListedSubscription:
     status: str
     renews: bool
     period_ends_at: datetime
+    latest_invoice: str
 
 
 def subscription(subscription_id: str) -> ListedSubscription | None:
@@ -348,6 +347,7 @@ def subscription(subscription_id: str) -> ListedSubscription | None:
         status=told["status"],
         renews=told["status"] in {"active", "trialing", "past_due"} and not told["cancel_at_period_end"],
         period_ends_at=_moment(max(item["current_period_end"] for item in told["items"]["data"])),
+        latest_invoice=told["latest_invoice"] or "",
     )
 
 

@@ -14,7 +14,7 @@ from payments.models.ledger import (
     ProviderRecord,
     Resolution,
 )
-from payments.models.notices import Notice, NoticeKind
+from payments.models.notices import Notice, NoticeKind, WithoutReminders
 from payments.models.reconciliation import (
     Discrepancy,
     DiscrepancyKind,
@@ -32,6 +32,14 @@ from payments.models.refunds import (
 )
 from payments.models.revenue import RevenueDay, RevenueUpTo
 from payments.models.stripe import Dispute, StripeCustomer, StripeEvent, StripeEventStatus, StripeReadUpTo
+from payments.models.subscriptions import (
+    Order,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionOrder,
+    SubscriptionPayment,
+    SubscriptionState,
+)
 from payments.models.tallies import Tally, TallyResult, TallyUpTo
 
 __all__ = [
@@ -52,6 +60,7 @@ __all__ = [
     "MirrorCursor",
     "Notice",
     "NoticeKind",
+    "Order",
     "Origin",
     "PaymentEvent",
     "PaymentMethod",
@@ -72,8 +81,14 @@ __all__ = [
     "StripeEvent",
     "StripeEventStatus",
     "StripeReadUpTo",
+    "Subscription",
+    "SubscriptionChange",
+    "SubscriptionOrder",
+    "SubscriptionPayment",
+    "SubscriptionState",
     "Tally",
     "TallyResult",
     "TallyUpTo",
     "WhenActive",
+    "WithoutReminders",
 ]

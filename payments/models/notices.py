@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Min, Q
 from django.db.models.functions import Now
 
+from entitlements.models import Customer
 from payments.models.ledger import PaymentEvent
 
 
@@ -17,6 +18,13 @@ class NoticeKind(models.TextChoices):
     PAYMENT_HELD = "payment_held", "payment received, being looked at"
     REFUNDED = "refunded", "payment given back"
     REFUND_FAILED = "refund_failed", "payment given back did not arrive"
+    SUBSCRIPTION_ENDING = "subscription_ending", "subscription soon renewed or over"
+    SUBSCRIPTION_FAILED = "subscription_failed", "renewal of the subscription not paid"
+    SUBSCRIPTION_ENDED = "subscription_ended", "subscription over"
+
+
+# What nobody needs to know, and everybody may do without.
+REMINDERS = (NoticeKind.SUBSCRIPTION_ENDING, NoticeKind.SUBSCRIPTION_FAILED, NoticeKind.SUBSCRIPTION_ENDED)
 
 
 class NoticeQuerySet(models.QuerySet["Notice"]):
@@ -56,3 +64,16 @@ class Notice(models.Model):
 
     def __str__(self) -> str:
         return self.get_kind_display()
+
+
+class WithoutReminders(models.Model):
+    """That a customer wants to read no reminders."""
+
+    customer = models.OneToOneField(Customer, on_delete=models.PROTECT, primary_key=True, related_name="no_reminders")
+    since = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "customers without reminders"
+
+    def __str__(self) -> str:
+        return f"{self.customer} since {self.since:%Y-%m-%d}"

@@ -16,7 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from config.database import database_now, retried
 from entitlements.identities import customer_by_name
-from payments import metrics
+from payments import metrics, subscriptions
 from payments.channels import stripe
 from payments.models import (
     Dispute,
@@ -26,6 +26,8 @@ from payments.models import (
     PaymentEvent,
     PaymentMethod,
     StripeEvent,
+    Subscription,
+    SubscriptionState,
 )
 from payments.recording import Outcome, ReceivedPayment, hold_unreadable, record_payment
 from payments.stripe import refunds
@@ -123,7 +125,7 @@ def record(purchase: stripe.Purchase) -> PaymentEvent | None:
             raw=purchase.raw,
             payer=quoted.customer if quoted else customer_by_name(purchase.user_id),
             payload=purchase.payload,
-            provider_charge_id=purchase.subscription,
+            subscription=purchase.subscription,
             period_ends_at=purchase.period_ends_at,
             renewal=purchase.renewal,
         )
@@ -131,6 +133,50 @@ def record(purchase: stripe.Purchase) -> PaymentEvent | None:
     if recorded.outcome == Outcome.PROCESSED:
         metrics.observe_payment(seconds=(database_now() - purchase.paid_at).total_seconds())
     return recorded.event
+
+
+# --- Subscriptions ----------------------------------------------------------------------------------------------------
+
+STATES = {
+    "active": SubscriptionState.ACTIVE,
+    "trialing": SubscriptionState.ACTIVE,
+    "past_due": SubscriptionState.FAILED,
+    "unpaid": SubscriptionState.FAILED,
+    "paused": SubscriptionState.FAILED,
+    "canceled": SubscriptionState.CANCELED,  # what is paid for is still his; its end is noted when that is over
+}
+WORDS = {
+    SubscriptionState.ACTIVE: "Stripe renews it.",
+    SubscriptionState.FAILED: "The renewal was not paid; Stripe tries again.",
+    SubscriptionState.CANCELED: "Stripe renews it no more.",
+}
+
+
+def look_at_subscription(told: Json) -> None:
+    _bring_up_to_date(told["id"])
+
+
+def look_at_failed_invoice(invoice: Json) -> None:
+    """A renewal was not paid: how the subscription stands now."""
+    subscription_id = stripe.subscription_of_invoice(invoice["id"])
+    if subscription_id is None:
+        raise NotOurs
+    _bring_up_to_date(subscription_id)
+
+
+def _bring_up_to_date(subscription_id: str) -> None:
+    at = database_now()
+    listed = stripe.subscription(subscription_id)
+    if listed is None:
+        raise NotOurs
+    state = STATES.get(listed.status)
+    if state is None:
+        raise NothingPaid
+    if state == SubscriptionState.ACTIVE and not listed.renews:
+        state = SubscriptionState.CANCELED
+    if not Subscription.objects.filter(payment_method=PaymentMethod.STRIPE, reference=subscription_id).exists():
+        _record_or_say(stripe.purchase_by(listed.latest_invoice))  # its own event is late
+    subscriptions.note_state_at_stripe(reference=subscription_id, state=state, at=at, why=WORDS[state])
 
 
 # --- Refunds and disputes ---------------------------------------------------------------------------------------------
@@ -209,6 +255,9 @@ LOOKS: dict[str, Callable[[Json], None]] = {
     # Methods that take days, as debits: completed comes unpaid.
     "checkout.session.async_payment_succeeded": look_at_session,
     "invoice.paid": look_at_invoice,
+    "invoice.payment_failed": look_at_failed_invoice,
+    "customer.subscription.updated": look_at_subscription,
+    "customer.subscription.deleted": look_at_subscription,
     "charge.refunded": look_at_charge,
     "refund.updated": look_at_charge,
     "refund.failed": look_at_charge,

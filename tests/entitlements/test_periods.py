@@ -26,8 +26,14 @@ def day(number: int) -> datetime:
 days = st.integers(0, 40)
 a_period = st.builds(lambda at, n: AGrant(day(at), duration=timedelta(days=n)), days, st.integers(1, 12))
 a_fixed_end = st.builds(lambda at, end: AGrant(day(at), ends_at=day(end)), days, days)
+a_subscribed_period = st.builds(
+    lambda at, n, grace: AGrant(day(at), duration=timedelta(days=n), ends_at=day(at + n + grace)),
+    days,
+    st.integers(1, 12),
+    st.integers(0, 5),
+)
 a_life = st.builds(lambda at: AGrant(day(at)), days)
-a_grant = st.one_of(a_period, a_fixed_end, a_life)
+a_grant = st.one_of(a_period, a_subscribed_period, a_fixed_end, a_life)
 an_ended_grant = st.one_of(a_period, a_fixed_end)
 a_history = st.lists(
     st.builds(lambda grant, revoked: replace(grant, revoked_at=day(50) if revoked else None), a_grant, st.booleans()),
@@ -45,7 +51,9 @@ def end_of(grants) -> datetime | None:
 
 
 def last_day_paid_for(grants) -> int | None:
-    """The plain meaning: walk through the grants and lay each period behind the days already paid for."""
+    """The plain meaning: walk through the grants and lay each period behind the days already paid for. Each grace lasts
+    as long as it says, and nothing is laid behind it."""
+    graces = [0]
     paid_until = (in_order(grants)[0].granted_at - DAY_0).days
     for grant in in_order(grants):
         at = (grant.granted_at - DAY_0).days
@@ -54,11 +62,13 @@ def last_day_paid_for(grants) -> int | None:
         if grant.duration is not None:
             for _ in range(grant.duration.days):
                 paid_until = max(paid_until, at) + 1
+            if grant.ends_at is not None:
+                graces.append((grant.ends_at - DAY_0).days)
         elif grant.ends_at is not None:
             paid_until = max(paid_until, (grant.ends_at - DAY_0).days)
         else:
             return None
-    return paid_until
+    return max(paid_until, *graces)
 
 
 class TestTheFold:
@@ -112,6 +122,20 @@ class TestTheFold:
         assert [step.grant for step in steps] == ordered
         for position, step in enumerate(steps):
             assert step.access == fold(ordered[: position + 1])[-1].access
+
+    def test_lays_nothing_behind_a_grace(self):
+        subscribed = AGrant(day(0), duration=timedelta(days=10), ends_at=day(13))
+        late = AGrant(day(12), duration=timedelta(days=10), ends_at=day(25))
+
+        assert end_of([subscribed]) == day(13)
+        assert end_of([subscribed, late]) == day(25)
+        assert end_of([subscribed, AGrant(day(12), duration=timedelta(days=10))]) == day(22)
+
+    def test_keeps_what_was_bought_besides_behind_the_periods_of_a_subscription(self):
+        bought = AGrant(day(0), duration=timedelta(days=10))
+        periods = [AGrant(day(4 + n), duration=timedelta(days=5), ends_at=day(10 + n)) for n in (0, 5, 10)]
+
+        assert end_of([bought, *periods]) == day(25)
 
     def test_of_nothing_is_nothing(self):
         assert fold([]) == []

@@ -10,12 +10,12 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from config.database import database_now
 from entitlements.models import AuditEntry
 from payments import cancelling, refunding, timeline
-from payments.models import HoldReason, Invoice, PaymentEvent, PaymentMethod, Refund, RefundStatus
+from payments.models import Invoice, PaymentEvent, PaymentMethod, Refund, RefundStatus
 from payments.money import Money
 from payments.recording import record_payment, record_refund
 from payments.refunding import NotRefundable
 from payments.staff_refunds import approve_refund, decline_refund, refund_by_staff, refund_each_by_staff
-from payments.subscriptions import Unclear, first_charge, is_of_subscription
+from payments.subscriptions import is_of_subscription
 from payments.tasks import cancel_subscription
 from telegram_bot.gateway import CallInsideTransaction
 from tests.factories import InvoiceFactory, PlanFactory
@@ -159,64 +159,6 @@ class TestWhatBelongsToASubscription:
         by_card = record_payment(payment_of(card, charge_id="c1", period_ends_at=database_now() + MONTH)).event
 
         assert not any(is_of_subscription(event) for event in (refund, once, by_card))
-
-
-class TestTheChargeThatBeganIt:
-    """Of payments whose periods end so many days after the first began."""
-
-    @staticmethod
-    def paid(invoice, charge_id, ends, **changes) -> PaymentEvent:
-        began = database_now().replace(microsecond=0) - timedelta(days=70)
-        return record_payment(
-            payment_of(invoice, charge_id=charge_id, period_ends_at=began + ends, renewal=True, **changes)
-        ).event
-
-    def test_is_the_first_payments(self, monthly):
-        first, second, third = (self.paid(monthly, f"stx{n}", n * MONTH) for n in (1, 2, 3))
-
-        assert [first_charge(payment) for payment in (first, second, third)] == ["stx1"] * 3
-
-    def test_is_found_past_one_that_is_not_known_and_from_one_that_came_early(self, monthly):
-        self.paid(monthly, "stx1", MONTH)
-        early = self.paid(monthly, "stx2", 2 * MONTH - timedelta(hours=1))
-        fourth = self.paid(monthly, "stx4", 4 * MONTH)
-
-        assert first_charge(early) == first_charge(fourth) == "stx1"
-
-    def test_is_each_ones_own_where_the_invoice_was_paid_twice(self, monthly):
-        once = self.paid(monthly, "stxA", MONTH)
-        twice = self.paid(monthly, "stxB", MONTH + timedelta(seconds=2))
-        again = [self.paid(monthly, f"stxA{n}", n * MONTH) for n in (2, 3)]
-        renewed = [self.paid(monthly, f"stxB{n}", n * MONTH + timedelta(seconds=2)) for n in (2, 3)]
-
-        assert [first_charge(payment) for payment in (once, *again)] == ["stxA"] * 3
-        assert [first_charge(payment) for payment in (twice, *renewed)] == ["stxB"] * 3
-
-    def test_is_not_guessed_where_both_began_alike(self, monthly):
-        self.paid(monthly, "stxA", MONTH)
-        self.paid(monthly, "stxB", MONTH)
-
-        with pytest.raises(Unclear):
-            first_charge(self.paid(monthly, "stx2", 2 * MONTH))
-
-    def test_is_of_the_same_invoice_and_payer(self, monthly, alice, bob):
-        self.paid(InvoiceFactory(customer=alice, plan=monthly.plan), "stx-other", MONTH)
-        self.paid(monthly, "stx-bob", MONTH, payer=bob.telegram_user_id)
-
-        assert first_charge(self.paid(monthly, "stx2", 2 * MONTH)) == "stx2"
-
-    def test_is_found_by_the_payload_where_the_invoice_was_lost(self, invoice):
-        for n, payload in ((1, "lost"), (2, "another"), (3, "lost")):
-            event = self.paid(invoice, f"stx{n}", n * MONTH, payload=payload)
-
-        assert (event.hold.reason, first_charge(event)) == (HoldReason.UNKNOWN_PAYLOAD, "stx1")
-
-    def test_is_found_by_the_days_where_no_period_was_told(self, monthly):
-        for ago, charge_id in ((61, "stx1"), (30, "stx2"), (0, "stx3")):
-            paid_at = database_now() - timedelta(days=ago)
-            event = record_payment(payment_of(monthly, charge_id=charge_id, occurred_at=paid_at, renewal=True)).event
-
-        assert first_charge(event) == "stx1"
 
 
 class TestASubscriptionBoughtTwice:

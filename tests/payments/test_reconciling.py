@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -32,6 +33,7 @@ from payments.models import (
     RefundStatus,
     RunOutcome,
     StarTransaction,
+    Subscription,
     Tally,
     TallyResult,
 )
@@ -286,7 +288,8 @@ class TestASubscription:
 
         ends = dict(PaymentEvent.objects.values_list("event_id", "period_ends_at"))
         assert ends == {first: at[first] + PERIOD, renewal: at[first] + 2 * PERIOD}
-        assert Entitlement.objects.get().active_until == ends[renewal]
+        assert Entitlement.objects.get().active_until == ends[renewal] + settings.SUBSCRIPTION_GRACE
+        assert Subscription.objects.get().first_charge_id == first
         assert faults_in_the_books() == []
 
     def test_paid_twice_at_once_is_bought_twice_and_not_renewed(self, telegram, subscribed):

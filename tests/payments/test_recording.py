@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.db import DatabaseError, transaction
 
 from config.database import database_now
@@ -122,13 +123,13 @@ class TestAPaymentThatMatchesItsInvoice:
 
         assert active_until(alice) is None
 
-    def test_of_a_subscription_gives_access_to_the_end_it_names(self, alice):
+    def test_of_a_subscription_gives_access_to_the_end_it_names_and_a_grace(self, alice):
         plan = PlanFactory(code="gold_monthly", recurring=True, prices=[Money(500, "XTR")])
         ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=31)
 
         record_payment(payment_of(InvoiceFactory(customer=alice, plan=plan), period_ends_at=ends_at))
 
-        assert active_until(alice) == ends_at
+        assert active_until(alice) == ends_at + settings.SUBSCRIPTION_GRACE
 
     def test_renews_a_subscription_under_its_first_payload(self, alice):
         invoice = InvoiceFactory(
@@ -141,7 +142,7 @@ class TestAPaymentThatMatchesItsInvoice:
         renewal = payment_of(invoice, charge_id="stxRenewal", period_ends_at=second_end, renewal=True)
 
         assert record_payment(renewal).outcome == Outcome.PROCESSED
-        assert active_until(alice) == second_end
+        assert active_until(alice) == second_end + settings.SUBSCRIPTION_GRACE
 
 
 class TestASecondPayment:

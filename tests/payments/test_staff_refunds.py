@@ -155,9 +155,10 @@ class TestWhatIsTakenBack:
 
     def test_names_the_time_where_the_day_stays(self, alice):
         noon = (database_now() + timedelta(days=9)).replace(hour=12, minute=0)
-        grant(customer=alice, entitlement="gold", source="staff:1", granted_at=database_now(), ends_at=noon)
-        more = InvoiceFactory(customer=alice, when_active="extend")
-        payment = record_payment(payment_of(more, period_ends_at=noon + timedelta(hours=1))).event
+        earlier = database_now() - timedelta(minutes=1)
+        grant(customer=alice, entitlement="gold", source="staff:1", granted_at=earlier, ends_at=noon)
+        more = InvoiceFactory(customer=alice, when_active="extend", duration=timedelta(hours=1))
+        payment = record_payment(payment_of(more)).event
 
         assert taken_back(payment) == [f"Access to gold ends {day(noon)}, 12:00 UTC instead of {day(noon)}, 13:00 UTC."]
 

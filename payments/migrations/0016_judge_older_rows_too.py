@@ -5,7 +5,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0014_sell_by_stripe'),
+        ('payments', '0015_sell_by_stripe'),
     ]
 
     operations = [

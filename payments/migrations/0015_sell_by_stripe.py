@@ -9,8 +9,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('entitlements', '0007_find_the_blocked_and_the_deeds_of_a_day'),
-        ('payments', '0013_watch_the_invariants'),
+        ('entitlements', '0008_keep_a_grace_and_what_renews'),
+        ('payments', '0014_follow_subscriptions'),
     ]
 
     operations = [
@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='notice',
             name='kind',
-            field=models.CharField(choices=[('payment_confirmed', 'payment received, access given'), ('payment_held', 'payment received, being looked at'), ('refunded', 'payment given back'), ('refund_failed', 'payment given back did not arrive')], max_length=20),
+            field=models.CharField(choices=[('payment_confirmed', 'payment received, access given'), ('payment_held', 'payment received, being looked at'), ('refunded', 'payment given back'), ('refund_failed', 'payment given back did not arrive'), ('subscription_ending', 'subscription soon renewed or over'), ('subscription_failed', 'renewal of the subscription not paid'), ('subscription_ended', 'subscription over')], max_length=20),
         ),
         migrations.AlterField(
             model_name='paymentevent',
