@@ -45,7 +45,11 @@ KINDS = ("successful_payment", "refunded_payment", "failed_refund")
 FAILED_REFUNDS = (EventType.STRIPE_FAILED_REFUND,)
 # Of the rows that belong to one payment, what is given back of it in all.
 GIVEN_BACK = models.Sum(
-    models.Case(models.When(event_type__in=FAILED_REFUNDS, then=-models.F("amount")), default=models.F("amount"))
+    models.Case(
+        models.When(event_type__in=FAILED_REFUNDS, then=-models.F("amount")),
+        default=models.F("amount"),
+        output_field=models.BigIntegerField(),
+    )
 )
 
 
@@ -74,7 +78,7 @@ class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
 
     def given_back(self) -> int:
         """Of the refunds of one payment, the sum of those that did arrive, in the currency's smallest unit."""
-        return self.aggregate(sum=GIVEN_BACK)["sum"] or 0
+        return int(self.aggregate(sum=GIVEN_BACK)["sum"] or 0)
 
     def revenue(self) -> Self:
         """The payments and refunds that payments.revenue counts: a payment processed or granted, and its refund.
