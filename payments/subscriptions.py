@@ -81,6 +81,8 @@ def period_paid(
     else:
         over = _ends_before(known, paid_at)
         ends_at, renews = max([paid_at, *over]) + PERIOD, payment.renewal or bool(over)
+    if payment.subscription:  # its name is its own, whatever came before it
+        return Period(reference, ends_at, known[0] if known else None, is_first=not renews)
     if renews:
         return Period(reference, ends_at, _nearest(known, ends_at), is_first=False)
     headless = (each for each in known if not each.first_charge_known and paid_at < each.started_at)
