@@ -41,6 +41,7 @@ NAVIGATION = [
         _item("Payments", "payments", "payments.paymentevent"),
         _item("Held", "pan_tool", "payments.hold"),
         _item("Refunds", "undo", "payments.refund"),
+        _item("Disputes", "gavel", "payments.dispute"),
         _page("Revenue", "monitoring", "payments_revenue", "payments.view_revenue"),
     ),
     _group(
@@ -59,6 +60,7 @@ NAVIGATION = [
         "Operations",
         _item("Updates", "inbox", "telegram_bot.incomingupdate"),
         _item("Webhook", "webhook", "telegram_bot.webhookstate"),
+        _item("Events of Stripe", "inbox", "payments.stripeevent"),
         _item("Messages", "outbox", "payments.notice"),
         _item("Reconciliation", "balance", "payments.reconciliationrun"),
         _item("Discrepancies", "rule", "payments.discrepancy"),

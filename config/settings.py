@@ -330,6 +330,8 @@ ATTENTION_SOURCES = [
     "payments.attention.last_reconciliation",
     "telegram_bot.attention.dead_letters",
     "telegram_bot.attention.quarantined",
+    "payments.attention.open_disputes",
+    "payments.attention.undecided_stripe_events",
     "payments.attention.oldest_unsent_notice",
     "payments.attention.contradictions",
 ]
