@@ -42,6 +42,7 @@ NAVIGATION = [
         _item("Held", "pan_tool", "payments.hold"),
         _item("Refunds", "undo", "payments.refund"),
         _item("Disputes", "gavel", "payments.dispute"),
+        _item("Subscriptions", "autorenew", "payments.subscription"),
         _page("Revenue", "monitoring", "payments_revenue", "payments.view_revenue"),
     ),
     _group(

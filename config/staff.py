@@ -20,6 +20,7 @@ APPS = ("entitlements", "payments", "telegram_bot")
 MONEY = (
     "payments.resolve_hold",
     "payments.request_refund",
+    "payments.edit_subscription",
     "payments.reconcile",
     "payments.resolve_discrepancy",
     "payments.export",

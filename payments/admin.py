@@ -47,8 +47,13 @@ from payments.models import (
     StripeEvent,
     StripeEventStatus,
     StripeReadUpTo,
+    Subscription,
+    SubscriptionOrder,
+    SubscriptionPayment,
+    SubscriptionState,
     Tally,
     TallyUpTo,
+    WithoutReminders,
 )
 from payments.models.ledger import FAILED_REFUNDS, PAYMENTS
 from payments.money import sum_in_words
@@ -57,6 +62,8 @@ from payments.refund_pages import ApprovalPages, RefundPages
 from payments.revenue_pages import RevenuePages
 from payments.selectors import PaymentStatus, status_of
 from payments.stripe.event_pages import EventPages
+from payments.subscription_pages import SubscriptionPages
+from payments.timeline import SUBSCRIPTION_TONES
 
 BY_CUSTOMER = ("customer__user_id", "customer__telegram_user_id")
 INVOICE_TONES = {
@@ -273,11 +280,13 @@ class PaymentEventAdmin(ExportedList, RefundPages):
             came_back = event.event_type in FAILED_REFUNDS
             return shown.badge("came back", Tone.WAITING) if came_back else shown.badge("given back", Tone.BAD)
         refunds = list(event.refunds.all())
-        signed = [-refund.amount if refund.event_type in FAILED_REFUNDS else refund.amount for refund in refunds]
-        is_whole = bool(refunds) and sum(signed) >= event.amount
+        given_back: int = sum(
+            -refund.amount if refund.event_type in FAILED_REFUNDS else refund.amount for refund in refunds
+        )
+        is_whole = bool(refunds) and given_back >= event.amount
         event.refunded_at = max(refund.occurred_at for refund in refunds) if is_whole else None  # type: ignore[attr-defined]
         status = status_of(event)
-        if status == PaymentStatus.PROCESSED and sum(signed):
+        if status == PaymentStatus.PROCESSED and given_back > 0:
             return shown.badge("given back in part", Tone.WAITING)
         return shown.badge(status.value, STANDING_TONES[status])
 
@@ -442,6 +451,67 @@ class RefundAdmin(ExportedList, ApprovalPages):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "asked_by": asked_by})
 
 
+class RunningFilter(admin.SimpleListFilter):
+    title = parameter_name = "standing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("running", "not ended"), *SubscriptionState.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> QuerySet[Subscription]:
+        match self.value():
+            case None:
+                return queryset
+            case "running":
+                return queryset.running()  # type: ignore[attr-defined, no-any-return]
+        return queryset.filter(state=self.value())
+
+
+class SubscriptionPaymentInline(FactInline):
+    model = SubscriptionPayment
+    fields = ("event", "period_ends_at")
+    ordering = ["-period_ends_at"]
+    show_change_link = False
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ExportedList, SubscriptionPages):
+    """What is paid on by itself, each with its payments and its whole story."""
+
+    exported = (
+        "id", "state", "plan_id", "customer.user_id", "customer.telegram_user_id", "customer.display_name",
+        "payment_method", "amount", "currency", "started_at", "renewals", "current_period_end", "stopped_at",
+        "first_charge_id",
+    )  # fmt: skip
+    list_display = (
+        "plan", "state", "customer", "money", "payment_method", "started_at", "renewals", "current_period_end",
+    )  # fmt: skip
+    list_select_related = ("customer", "plan")
+    list_filter = (RunningFilter, ("current_period_end", DayRange), "payment_method")
+    served_lookups = ("customer__id__exact",)
+    search_fields = ("id", "first_charge_id", "reference", *BY_CUSTOMER)
+    tones = {"state": SUBSCRIPTION_TONES}
+    fields = (
+        "plan", "state", "customer", "money", "payment_method", "started_at", "renewals", "current_period_end",
+        "grace_ends_at", "state_changed_at", "stopped_at", "first_charge_id", "first_charge_known", "reference", "id",
+    )  # fmt: skip
+    inlines = (SubscriptionPaymentInline,)
+    change_form_outer_before_template = "admin/payments/subscription/state.html"
+
+
+@admin.register(SubscriptionOrder)
+class SubscriptionOrderAdmin(FactAdmin):
+    list_display = ("what", "subscription", "reason", "ordered_by", "created_at", "done_at", "detail")
+    list_select_related = ("subscription",)
+    search_fields = ("id", "subscription__id")
+
+
+@admin.register(WithoutReminders)
+class WithoutRemindersAdmin(FactAdmin):
+    list_display = ("customer", "since")
+    list_select_related = ("customer",)
+    search_fields = BY_CUSTOMER
+
+
 @admin.register(RefundTally)
 class RefundTallyAdmin(FactAdmin):
     list_display = ("result", "source", "count")
@@ -469,7 +539,7 @@ class UndecidedFilter(admin.SimpleListFilter):
         return [("1", "yes")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[StripeEvent]) -> QuerySet[StripeEvent]:
-        return queryset.undecided() if self.value() else queryset  # type: ignore[attr-defined, no-any-return]
+        return queryset.undecided() if self.value() else queryset  # type: ignore[attr-defined]
 
 
 @admin.register(StripeEvent)

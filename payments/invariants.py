@@ -27,7 +27,9 @@ from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.periods import fold
 from payments import revenue, tallies
 from payments.discrepancies import SETTLED
+from payments.models import Order
 from payments.staff_refunds import APPROVED, ASKED, DECLINED, RECORDED
+from payments.subscription_orders import DEEDS
 
 Progress = Callable[[int], None]
 AT_ONCE = 10_000
@@ -277,6 +279,58 @@ CHECKS: tuple[Invariant, ...] = (
         "Payment {} is processed and its invoice {}.",
     ),
     Check(
+        "subscriptions",
+        f"""
+        SELECT kept.id, kept.current_period_end, max(paid.period_ends_at), kept.renewals + 1, count(paid.event_id)
+        FROM payments_subscription AS kept
+        LEFT JOIN payments_subscriptionpayment AS paid ON paid.subscription_id = kept.id
+        WHERE kept.customer_id {AMONG}
+        GROUP BY kept.id
+        HAVING kept.current_period_end IS DISTINCT FROM max(paid.period_ends_at)
+            OR kept.renewals + 1 <> count(paid.event_id)
+        """,
+        "Subscription {} is paid until {}, its payments say {}; it counts {} of them, and there are {}.",
+    ),
+    Check(
+        "payments of subscriptions",
+        f"""
+        SELECT event.id FROM payments_paymentevent AS event
+        JOIN payments_invoice AS invoice ON invoice.id = event.invoice_id
+        WHERE event.customer_id {AMONG} AND {PAYMENT} AND invoice.recurring
+          AND event.payment_method <> 'telegram_provider'
+          AND NOT EXISTS (SELECT FROM payments_subscriptionpayment AS paid WHERE paid.event_id = event.id)
+        """,
+        "Payment {} renews by itself and belongs to no subscription.",
+    ),
+    Check(
+        "how subscriptions stand",
+        f"""
+        SELECT kept.id, kept.state, coalesce(last.state, 'nothing')
+        FROM payments_subscription AS kept LEFT JOIN LATERAL (
+            SELECT state FROM payments_subscriptionchange AS change WHERE change.subscription_id = kept.id
+            ORDER BY id DESC LIMIT 1) AS last ON true
+        WHERE kept.customer_id {AMONG} AND kept.state IS DISTINCT FROM last.state
+        """,
+        "Subscription {} is {}, and the last that was told of it is {}.",
+    ),
+    Check(
+        "what is renewed",
+        f"""
+        SELECT held.customer_id, held.code, held.renews, count(renewing.id)
+        FROM entitlements_entitlement AS held LEFT JOIN payments_subscription AS renewing
+             ON renewing.customer_id = held.customer_id AND renewing.entitlement = held.code
+             AND renewing.state = 'active'
+        WHERE held.customer_id {AMONG}
+        GROUP BY held.id
+        HAVING held.renews AND count(renewing.id) = 0
+            OR NOT held.renews AND bool_or(EXISTS (  -- one of which nothing was given is nobody's entitlement
+                SELECT FROM payments_subscriptionpayment AS paid
+                JOIN payments_paymentevent AS event ON event.id = paid.event_id
+                WHERE paid.subscription_id = renewing.id AND event.status = 'processed'))
+        """,
+        "Customer {} has {}, which is said to be renewed: {}, with {} subscriptions that renew.",
+    ),
+    Check(
         "refunds",  # I4; those by Stripe have ids of their own and may be parts
         f"""
         SELECT event.id FROM payments_paymentevent AS event
@@ -355,6 +409,10 @@ CHECKS: tuple[Invariant, ...] = (
             UNION ALL
             SELECT 'payments.discrepancy', id::text, '{SETTLED}' FROM payments_discrepancy
             WHERE resolved_by LIKE 'staff:%'
+            UNION ALL
+            SELECT 'payments.subscriptionorder', id::text,
+                   CASE what WHEN 'cancel' THEN '{DEEDS[Order.CANCEL]}' ELSE '{DEEDS[Order.ALLOW]}' END
+            FROM payments_subscriptionorder
         )
         {AUDITED}
         """,

@@ -22,7 +22,6 @@ from payments.models import (
     PaymentEvent,
     PaymentMethod,
     Subscription,
-    SubscriptionChange,
     SubscriptionPayment,
     SubscriptionState,
 )
@@ -108,7 +107,7 @@ def _nearest(known: list[Subscription], ends_at: datetime) -> Subscription | Non
         off = (ends_at - subscription.current_period_end) % PERIOD
         return min(off, PERIOD - off)
 
-    return min(known, key=lambda each: (apart(each), each.current_period_end), default=None)
+    return min(known, key=lambda each: (apart(each), each.current_period_end, each.pk), default=None)
 
 
 class Terms(TypedDict):
@@ -162,7 +161,7 @@ def _begin(event: PaymentEvent, period: Period) -> Subscription:
         grace_ends_at=period.ends_at + settings.SUBSCRIPTION_GRACE,
     )
     why = "The first payment." if period.is_first else "A renewal of what we had not heard of."
-    SubscriptionChange.objects.create(subscription=subscription, state=subscription.state, why=why)
+    subscription.changes.create(state=subscription.state, at=event.occurred_at, why=why)
     log_of(subscription).info("subscription began", first_charge_known=period.is_first)
     return subscription
 
@@ -220,7 +219,7 @@ def note_state(*, payer: int, reference: str, state: str, at: datetime) -> Subsc
         customer=customer, payment_method=PaymentMethod.TELEGRAM_STARS, reference=reference
     )
     # Of several begun by one invoice, that which is charged first: what we take wrong, their dates put right.
-    for subscription in of_payload.exclude(state=wanted).order_by("current_period_end"):
+    for subscription in of_payload.exclude(state=wanted).order_by("current_period_end", "pk"):
         if _is_news(subscription, wanted, at):
             _enter(subscription, wanted, at=at, why=WORDS[wanted])
             _save(subscription)
@@ -253,6 +252,8 @@ def note_state_at_stripe(*, reference: str, state: SubscriptionState, at: dateti
     subscription = of_name.select_related("customer").get(pk=known.pk)
     has_ended = subscription.state == SubscriptionState.ENDED and state != SubscriptionState.ACTIVE
     if subscription.state != state and not has_ended and _is_news(subscription, state, at):
+        if state == SubscriptionState.ACTIVE:
+            subscription.stopped_at = None  # the customer has undone it in the portal
         _enter(subscription, state, at=at, why=why)
         _save(subscription)
     return subscription
@@ -278,7 +279,7 @@ def note_allowed(subscription: Subscription, *, why: str) -> None:
     Customer.objects.locked().get(pk=subscription.customer_id)
     Subscription.objects.filter(pk=subscription.pk).update(stopped_at=None)
     subscription.refresh_from_db()
-    SubscriptionChange.objects.create(subscription=subscription, state=subscription.state, why=why)
+    subscription.changes.create(state=subscription.state, at=database_now(), why=why)
 
 
 # --- The end ------------------------------------------------------------------------------------------------------
@@ -330,7 +331,7 @@ def _enter(subscription: Subscription, state: SubscriptionState, *, at: datetime
     if subscription.state == state:
         return
     subscription.state = state
-    SubscriptionChange.objects.create(subscription=subscription, state=state, why=why)
+    subscription.changes.create(state=state, at=at, why=why)
     log_of(subscription).info("subscription changed", why=why)
 
 

@@ -8,7 +8,19 @@ import structlog
 from procrastinate.contrib.django import app
 
 from config.database import database_now
-from payments import cancelling, expiry, reconciling, recording, refunding, revenue, tallies, watching
+from payments import (
+    cancelling,
+    expiry,
+    reconciling,
+    recording,
+    refunding,
+    reminding,
+    revenue,
+    subscription_orders,
+    subscriptions,
+    tallies,
+    watching,
+)
 from payments.channels.base import ChannelError
 from payments.stripe import inbox, processing, recovering
 
@@ -74,6 +86,36 @@ def sweep_cancellations(timestamp: int) -> None:
     """Find the subscriptions whose worker died before they were cancelled."""
     if found := cancelling.sweep():
         log.warning("cancellations taken up again", count=found)
+
+
+@app.task(queue="refunds")
+def tell_of_subscription(order_id: str) -> None:
+    """Have Telegram cancel a subscription or allow it again, as staff ordered."""
+    subscription_orders.pursue(order_id=UUID(order_id))
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="sweep_subscription_orders")
+def sweep_subscription_orders(timestamp: int) -> None:
+    """Find the orders of staff whose worker died."""
+    if found := subscription_orders.sweep():
+        log.warning("orders taken up again", count=found)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="end_subscriptions")
+def end_subscriptions(timestamp: int) -> None:
+    """Mark the subscriptions that have ended."""
+    if ended := subscriptions.end_what_is_over():
+        log.info("subscriptions ended", count=ended)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="remind_of_subscriptions")
+def remind_of_subscriptions(timestamp: int) -> None:
+    """Have those told whose subscription is soon renewed or over."""
+    if owed := reminding.remind():
+        log.info("reminders owed", count=owed)
 
 
 # Twice an hour: one that fails does not leave us an hour behind.

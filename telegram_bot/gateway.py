@@ -249,9 +249,17 @@ class TelegramGateway:
             raise
 
     def cancel_subscription(self, *, telegram_user_id: int, first_charge_id: str) -> None:
+        self._edit_subscription(telegram_user_id, first_charge_id, is_canceled=True)
+
+    def allow_subscription(self, *, telegram_user_id: int, first_charge_id: str) -> None:
+        self._edit_subscription(telegram_user_id, first_charge_id, is_canceled=False)
+
+    def _edit_subscription(self, telegram_user_id: int, first_charge_id: str, *, is_canceled: bool) -> None:
         try:
             self._call(
-                lambda line: line.bot.edit_user_star_subscription(telegram_user_id, first_charge_id, is_canceled=True)
+                lambda line: line.bot.edit_user_star_subscription(
+                    telegram_user_id, first_charge_id, is_canceled=is_canceled
+                )
             )
         except Refused as refusal:
             if "subscription_not_active" in refusal.description.lower():

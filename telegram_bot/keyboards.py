@@ -62,16 +62,28 @@ class OpenPortal:
     data = "portal"
 
 
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """To be reminded of subscriptions, or no more."""
+
+    wanted: bool
+
+    @property
+    def data(self) -> str:
+        return f"reminders:{'on' if self.wanted else 'off'}"
+
+
 WISHES = re.compile(
     r"plans:(?P<page>\d{1,4})"
     r"|(?P<portal>portal)"
     r"|plan:(?P<plan>[a-z0-9_]{1,50})"
-    r"|buy:(?P<bought>[a-z0-9_]{1,50}):(?P<method>[spw])(?P<currency>[A-Z]{3})",
+    r"|buy:(?P<bought>[a-z0-9_]{1,50}):(?P<method>[spw])(?P<currency>[A-Z]{3})"
+    r"|reminders:(?P<reminders>on|off)",
     re.ASCII,
 )
 
 
-def wish_of(data: str) -> SeePlans | SeePlan | BuyPlan | OpenPortal | None:
+def wish_of(data: str) -> SeePlans | SeePlan | BuyPlan | OpenPortal | Remind | None:
     """What callback data asks for; None when it is not ours, or no longer."""
     match = WISHES.fullmatch(data)
     if match is None:
@@ -82,6 +94,8 @@ def wish_of(data: str) -> SeePlans | SeePlan | BuyPlan | OpenPortal | None:
         return OpenPortal()
     if match["plan"] is not None:
         return SeePlan(match["plan"])
+    if match["reminders"] is not None:
+        return Remind(match["reminders"] == "on")
     return BuyPlan(match["bought"], METHODS[match["method"]], match["currency"])
 
 
@@ -91,6 +105,16 @@ def _button(text: str, wish: Wish) -> InlineKeyboardButton:
 
 def see_plans() -> InlineKeyboardMarkup:
     return InlineKeyboardMarkup([[_button(texts.see_plans(), SeePlans())]])
+
+
+def no_reminders() -> InlineKeyboardMarkup:
+    return InlineKeyboardMarkup([[_button(texts.no_reminders(), Remind(wanted=False))]])
+
+
+def reminders(*, wanted: bool) -> InlineKeyboardMarkup:
+    """The way to what is not so now."""
+    words = texts.no_reminders() if wanted else texts.remind_me()
+    return InlineKeyboardMarkup([[_button(words, Remind(wanted=not wanted))]])
 
 
 def plans(offers: Sequence[tuple[Plan, Sequence[Price]]], *, page: int) -> InlineKeyboardMarkup:

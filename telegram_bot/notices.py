@@ -10,18 +10,23 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
+from telegram import InlineKeyboardMarkup
 
+from config.database import database_now
 from entitlements.models import Entitlement, Grant
 from entitlements.periods import Access
+from payments import reminding
 from payments.channels.base import ChannelError, Refused, Unavailable
-from payments.models import HoldReason, Notice, NoticeKind, PaymentEvent
-from telegram_bot import texts
+from payments.models import HoldReason, Notice, NoticeKind, PaymentEvent, SubscriptionState
+from payments.subscriptions import is_of_subscription
+from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
 
 logger = structlog.get_logger(__name__)
@@ -110,12 +115,18 @@ class Outbox:
                 _give_up(notice, "the customer has no Telegram account that we know of")
                 continue
             try:
-                text = compose(notice)
+                message = compose(notice)
             except Exception as error:
                 _settle(notice, error)
                 continue
+            if message is None:
+                _give_up(notice, "it is no longer so")
+                continue
             self._pace.keep()
-            self._sending[self._senders.submit(gateway.send_message, chat_id=chat_id, text=text)] = notice
+            sending = self._senders.submit(
+                gateway.send_message, chat_id=chat_id, text=message.text, keyboard=message.keyboard
+            )
+            self._sending[sending] = notice
             asked_to_wait |= self._mark([sent for sent in self._sending if sent.done()])
 
         for sent in as_completed(list(self._sending)):
@@ -150,7 +161,13 @@ def _take() -> list[Notice]:
         taken = [pk for (pk,) in cursor.fetchall()]
     if not taken:
         return []
-    told_of = ("event__customer", "event__plan", "event__hold", "event__refund_of")
+    told_of = (
+        "event__customer",
+        "event__plan",
+        "event__hold",
+        "event__refund_of",
+        "event__subscription_payment__subscription__plan",
+    )
     return list(Notice.objects.filter(pk__in=taken).select_related(*told_of).order_by("pk"))
 
 
@@ -194,31 +211,54 @@ def _give_up(notice: Notice, why: str) -> None:
 # --- What they say --------------------------------------------------------------------------------------------------
 
 
-def compose(notice: Notice) -> str:
-    """The message in the customer's language, true at this moment."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    text: str
+    keyboard: InlineKeyboardMarkup | None = None
+
+
+def compose(notice: Notice) -> Message | None:
+    """The message in the customer's language, true at this moment; None when there is nothing to say any more."""
     event = notice.event
     with texts.speaking(event.customer.language_code):
         match notice.kind:
             case NoticeKind.PAYMENT_CONFIRMED:
-                return "\n\n".join(
-                    [texts.payment_confirmed(title=_title(event), money=event.money), *_access_by(event)]
-                )
+                confirmed = texts.payment_confirmed(title=_title(event), money=event.money)
+                return Message("\n\n".join([confirmed, *(_renewal_by(event) or _access_by(event))]))
             case NoticeKind.PAYMENT_HELD:
-                return texts.payment_held(
-                    money=event.money, reason=HoldReason(event.hold.reason), payment_id=str(event.pk)
+                return Message(
+                    texts.payment_held(
+                        money=event.money, reason=HoldReason(event.hold.reason), payment_id=str(event.pk)
+                    )
                 )
             case NoticeKind.REFUNDED:
-                payment = event.refund_of or event
-                return "\n\n".join(
-                    [texts.payment_returned(title=_title(event), money=event.money), *_access_by(payment)]
-                )
+                returned = texts.payment_returned(title=_title(event), money=event.money)
+                return Message("\n\n".join([returned, *_access_by(event.refund_of or event)]))
             case NoticeKind.REFUND_FAILED:
-                return texts.refund_failed(title=_title(event), money=event.money, payment_id=str(event.refund_of_id))
-    raise AssertionError(notice.kind)
+                payment_id = str(event.refund_of_id)
+                return Message(texts.refund_failed(title=_title(event), money=event.money, payment_id=payment_id))
+            case _:
+                return _reminder(notice)
+
+
+def _reminder(notice: Notice) -> Message | None:
+    """Of a subscription, with a way to have no more of them; None when it has been renewed or changed since."""
+    subscription = notice.event.subscription_payment.subscription
+    if not reminding.is_so(notice, subscription, now=database_now()):
+        return None
+    return Message(texts.subscription_reminder(subscription), keyboards.no_reminders())
 
 
 def _title(event: PaymentEvent) -> str:
     return event.plan.title if event.plan else ""
+
+
+def _renewal_by(payment: PaymentEvent) -> list[str]:
+    """How the subscription stands that it was paid for, if it was for one that has not ended."""
+    if not is_of_subscription(payment):
+        return []
+    subscription = payment.subscription_payment.subscription
+    return [texts.subscription(subscription)] if subscription.state != SubscriptionState.ENDED else []
 
 
 def _access_by(payment: PaymentEvent) -> list[str]:

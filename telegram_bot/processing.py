@@ -21,6 +21,7 @@ from payments.recording import (
     record_payment,
     record_refund,
 )
+from payments.subscriptions import note_state
 from telegram_bot import handlers
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.updates import Other, SubscriptionChange, Unreadable, UnreadableMoney, Update, read_update
@@ -41,7 +42,7 @@ def act(update: Update, *, body: bytes, received_at: datetime) -> None:
         case UnreadableMoney(detail):
             hold_unreadable(evidence=body, detail=detail)
         case SubscriptionChange() as change:
-            logger.info("subscription changed", telegram_user_id=change.subscriber.id, state=change.state)
+            note_state(payer=change.subscriber.id, reference=change.payload, state=change.state, at=received_at)
         case PreCheckout() | Other():
             pass  # a query is answered when it comes or not at all
         case content:

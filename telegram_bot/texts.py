@@ -26,7 +26,7 @@ from payments.invoicing import (
     PaymentsDisabled,
     UnknownPlan,
 )
-from payments.models import HoldReason, PaymentMethod, Plan, Price
+from payments.models import HoldReason, PaymentMethod, Plan, Price, Subscription, SubscriptionState
 from payments.money import Money
 from payments.selectors import PaymentStatus
 
@@ -35,6 +35,7 @@ COMMANDS = {
     "buy": N_("Buy a plan"),
     "status": N_("What I have, and until when"),
     "history": N_("My payments"),
+    "reminders": N_("Reminders of my subscriptions"),
     "paysupport": N_("Help with a payment"),
     "support": N_("Help with anything else"),
     "terms": N_("Terms of sale"),
@@ -260,6 +261,77 @@ def access(title: str, *, active: bool, ends_at: datetime | None) -> str:
         return _("✅ %(title)s: for life") % {"title": title}
     line = _("✅ %(title)s: until %(end)s") if active else _("▫️ %(title)s: ended %(end)s")
     return line % {"title": title, "end": moment(ends_at)}
+
+
+def subscription(subscription: Subscription) -> str:
+    """A paragraph of /status: what is charged when, or when it ends."""
+    words = _words_of(subscription)
+    match subscription.state:
+        case SubscriptionState.ACTIVE:
+            return _("🔁 %(title)s: renews on %(end)s for %(price)s.") % words
+        case SubscriptionState.FAILED:
+            return _("⚠️ %(title)s: the renewal of %(price)s, due on %(end)s, was not paid.") % words
+    ends = _("⏹ %(title)s: cancelled, ends on %(end)s.") % words
+    if subscription.stopped_at or subscription.payment_method == PaymentMethod.STRIPE:
+        return ends
+    return " ".join([ends, _("Until then you can turn it on again in Telegram.")])
+
+
+def how_to_cancel(payment_method: str) -> str:
+    if payment_method == PaymentMethod.STRIPE:
+        return _("To cancel, renew or change the card at Stripe: send /status and press the button.")
+    return _("To cancel or renew: Telegram's Settings → My Stars → My subscriptions.")
+
+
+def subscription_reminder(subscription: Subscription) -> str:
+    """What is about to happen to it, or has happened, and what to do."""
+    words = _words_of(subscription)
+    match subscription.state:
+        case SubscriptionState.ACTIVE if subscription.payment_method == PaymentMethod.STRIPE:
+            text = _("🔁 %(title)s is renewed on %(end)s: %(price)s from your card.")
+        case SubscriptionState.FAILED if subscription.payment_method == PaymentMethod.STRIPE:
+            text = _(
+                "⚠️ %(price)s for %(title)s could not be charged to your card. What you have lasts until %(grace)s."
+            )
+        case SubscriptionState.ACTIVE:
+            text = _("🔁 %(title)s is renewed on %(end)s for %(price)s. Please see that you have enough Stars by then.")
+        case SubscriptionState.CANCELED:
+            text = _("⏹ %(title)s ends on %(end)s, because it was cancelled.")
+        case SubscriptionState.FAILED:
+            text = _(
+                "⚠️ %(price)s for %(title)s could not be charged. What you have lasts until %(grace)s. "
+                "To keep it, add Stars and renew it."
+            )
+        case _ended:
+            return _("▫️ %(title)s ended on %(end)s. Send /plans to have it again.") % words
+    return "\n\n".join(
+        [text % words, *([] if subscription.stopped_at else [how_to_cancel(subscription.payment_method)])]
+    )
+
+
+def _words_of(subscription: Subscription) -> dict[str, str]:
+    return {
+        "title": subscription.plan.title if subscription.plan else amount(subscription.money),
+        "price": amount(subscription.money),
+        "end": moment(subscription.current_period_end),
+        "grace": moment(subscription.grace_ends_at),
+    }
+
+
+def no_reminders() -> str:
+    return _("No more reminders")
+
+
+def remind_me() -> str:
+    return _("Remind me")
+
+
+def reminders_on() -> str:
+    return _("I remind you before a subscription is renewed or ends. Send /reminders off to be left alone.")
+
+
+def reminders_off() -> str:
+    return _("I send you no reminders of subscriptions. Send /reminders on to have them again.")
 
 
 def no_payments_yet() -> str:

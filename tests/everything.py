@@ -31,7 +31,12 @@ from payments.models import (
     StripeCustomer,
     StripeEvent,
     StripeReadUpTo,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionOrder,
+    SubscriptionPayment,
     TallyResult,
+    WithoutReminders,
 )
 from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
 from tests.payments.test_tallies import NO_TIME, paid
@@ -49,6 +54,20 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         event_id="early", event_type="telegram_stars.refunded_payment", customer=alice, occurred_at=now, body=b"{}",
         origin="webhook",
     )  # fmt: skip
+    subscription = Subscription.objects.create(
+        customer=alice, plan=gold, entitlement="gold", payment_method="telegram_stars", amount=500, currency="XTR",
+        reference="<script>alert(1)</script>", first_charge_id="<script>alert(1)</script>", state_changed_at=now,
+        started_at=now, current_period_end=now, grace_ends_at=now,
+    )  # fmt: skip
+    SubscriptionPayment.objects.create(event=event, subscription=subscription, period_ends_at=now)
+    SubscriptionChange.objects.create(
+        subscription=subscription, state="active", at=now, why="<script>alert(1)</script>"
+    )  # fmt: skip
+    SubscriptionOrder.objects.create(
+        subscription=subscription, what="cancel", reason="<script>alert(1)</script>", ordered_by="staff:1",
+        next_attempt_at=now,
+    )  # fmt: skip
+    WithoutReminders.objects.create(customer=alice)
     Grant.objects.create(customer=alice, entitlement="gold", source="staff:1", granted_at=now)
     Entitlement.objects.create(customer=alice, code="gold", latest_grant_at=now)
     AccessCount.objects.create(entitlement="gold", customers=1, counted_at=now)

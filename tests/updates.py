@@ -76,3 +76,12 @@ def pre_checkout(invoice, *, query_id: str = "query-1", payer: int | None = None
             **changes,
         },
     }
+
+
+def subscription(invoice, state: str) -> dict:
+    """A subscription that was begun by the invoice is canceled, active again, or was not paid: failed."""
+    user = person(invoice.customer.telegram_user_id)
+    return {
+        "update_id": next(_ids),
+        "subscription": {"user": user, "invoice_payload": invoice.payload, "state": state},
+    }

@@ -120,6 +120,12 @@ class RefundGateway(Protocol):
         :raises NotRenewing: there was nothing to stop
         """
 
+    def allow_subscription(self, *, telegram_user_id: int, first_charge_id: str) -> None:
+        """Let the customer renew a subscription that we have stopped. Repeating it changes nothing.
+
+        :raises NotRenewing: it has ended
+        """
+
     def transactions(self, *, offset: int, limit: int) -> Sequence[ListedTransaction]:
         """At most `limit` (≤ 100) rows of the list, oldest first, after the first `offset`; perhaps fewer than are."""
 

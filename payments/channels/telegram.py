@@ -80,6 +80,14 @@ def cancel_subscription(customer: Customer, *, first_charge: str) -> None:
     _refunds().cancel_subscription(telegram_user_id=cast(int, customer.telegram_user_id), first_charge_id=first_charge)
 
 
+def allow_subscription(customer: Customer, *, first_charge: str) -> None:
+    """Have Telegram let the customer renew what we have stopped, if he wants to. No transaction may be open.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    _refunds().allow_subscription(telegram_user_id=cast(int, customer.telegram_user_id), first_charge_id=first_charge)
+
+
 def transactions(*, offset: int, limit: int) -> Sequence[ListedTransaction]:
     """Rows of the list of Stars, oldest first; an empty answer is its end. No transaction may be open.
 

@@ -112,6 +112,9 @@ class Subscription(models.Model):
             models.Index(name="subscription_by_reference", fields=["reference"]),
             models.Index(name="subscription_by_period_end", fields=["current_period_end"]),
             models.Index(
+                name="subscription_ended", fields=["state_changed_at"], condition=Q(state=SubscriptionState.ENDED)
+            ),
+            models.Index(
                 name="subscription_running", fields=["current_period_end"], condition=~Q(state=SubscriptionState.ENDED)
             ),
         ]
@@ -138,6 +141,11 @@ class Subscription(models.Model):
     @property
     def money(self) -> Money:
         return Money(self.amount, self.currency)
+
+    @property
+    def channel(self) -> str:
+        """Whom we ask to renew it no more, for sentences."""
+        return "Stripe" if self.payment_method == PaymentMethod.STRIPE else "Telegram"
 
     @property
     def renews(self) -> bool:
@@ -168,7 +176,7 @@ class SubscriptionChange(models.Model):
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="changes")
     state = models.CharField(max_length=8, choices=SubscriptionState)
-    at = models.DateTimeField(db_default=Now())
+    at = models.DateTimeField(help_text="When it became so, as far as we were told.")
     why = models.TextField(help_text="In plain words.")
 
     class Meta:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[[Command], None]] = {
     "buy": shop.buy,
     "status": account.status,
     "history": account.history,
+    "reminders": account.reminders,
     "paysupport": support.paysupport,
     "support": support.support,
     "terms": support.terms,

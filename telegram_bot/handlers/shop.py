@@ -13,8 +13,9 @@ from payments.models import PaymentMethod, Plan
 from payments.stripe import selling
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
+from telegram_bot.handlers import account
 from telegram_bot.handlers.people import customer_of
-from telegram_bot.keyboards import BuyPlan, OpenPortal, SeePlan, SeePlans
+from telegram_bot.keyboards import BuyPlan, OpenPortal, Remind, SeePlan, SeePlans
 from telegram_bot.updates import ButtonPress, Command, Person
 
 Screen: TypeAlias = tuple[str, InlineKeyboardMarkup | None]
@@ -56,6 +57,10 @@ def pressed(press: ButtonPress) -> None:
             refusal = _send_invoice(press.sender, plan_code=plan_code, payment_method=payment_method, currency=currency)
         case OpenPortal():
             refusal = _send_portal(press)
+        case Remind(wanted):
+            text = account.set_reminders(customer_of(press.sender), wanted=wanted)
+            gateway.answer_button(query_id=press.query_id, text=text)
+            return
         case None:
             refusal = texts.button_out_of_date()
     gateway.answer_button(query_id=press.query_id, text=refusal, alert=bool(refusal))

@@ -11,7 +11,7 @@ from django.urls import Resolver404, resolve
 from config.api.problems import Code, not_found
 from config.env import BASE_DIR
 from entitlements.models import Scope
-from payments.models import invoices, refunds
+from payments.models import invoices, refunds, subscriptions
 from tests.docs.pages import anchors, fenced, links, pages, prose, section, table, text, words
 
 API, CONCEPTS, INDEX = "docs/api.md", "docs/concepts.md", "docs/README.md"
@@ -117,7 +117,14 @@ def test_every_guard_of_a_concept_is_in_the_code():
     assert {name for name in names if not any(f'"{name}"' in source for source in sources)} == set()
 
 
-@pytest.mark.parametrize(("concept", "allowed"), [("Invoice", invoices.TRANSITIONS), ("Refund", refunds.TRANSITIONS)])
+@pytest.mark.parametrize(
+    ("concept", "allowed"),
+    [
+        ("Invoice", invoices.TRANSITIONS),
+        ("Refund", refunds.TRANSITIONS),
+        ("Subscription", subscriptions.TRANSITIONS),
+    ],
+)
 def test_the_states_of_a_concept_are_those_of_the_database(concept, allowed):
     told = [
         (before, after)

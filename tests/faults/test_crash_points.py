@@ -7,9 +7,10 @@ from django.conf import settings
 from django.test import Client
 
 from entitlements.models import Entitlement
-from payments.models import CheckoutDecision, PaymentEvent
+from payments.models import CheckoutDecision, Invoice, PaymentEvent, Subscription, SubscriptionChange
 from payments.money import Money
 from telegram_bot.models import IncomingUpdate, UpdateStatus
+from telegram_bot.processing import process_update
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.books import faults_in_the_books
@@ -30,7 +31,8 @@ def deliver(update: dict):
         headers={SECRET_HEADER: settings.TELEGRAM_WEBHOOK_SECRETS[0]},
     )
     assert answer.status_code == 200, answer.content
-    return answer
+    for stored in IncomingUpdate.objects.filter(status=UpdateStatus.PENDING):  # by a worker
+        process_update(stored.pk, tried=stored.attempts)
 
 
 def new_invoice():
@@ -73,6 +75,19 @@ def renewal():
     )
 
 
+def first_payment_of_a_subscription():
+    plan = PlanFactory(code="gold_monthly", recurring=True, prices=[Money(500, "XTR")])
+    invoice = InvoiceFactory(customer=CustomerFactory(), plan=plan)
+    return updates.payment(
+        invoice, charge_id=f"stx-{invoice.pk}", subscription_expiration_date=int(time.time()) + MONTH
+    )
+
+
+def cancellation():
+    deliver(renewal())
+    return updates.subscription(Invoice.objects.order_by("pk").last(), "canceled")
+
+
 def refund():
     invoice = new_invoice()
     deliver(updates.payment(invoice, charge_id=f"stx-{invoice.pk}"))
@@ -91,7 +106,9 @@ def pre_checkout():
         payment_that_is_held,
         payment_whose_refund_came_first,
         second_payment_for_what_is_active,
+        first_payment_of_a_subscription,
         renewal,
+        cancellation,
         refund,
         pre_checkout,
     ],
@@ -110,6 +127,11 @@ def test_dying_at_any_boundary_loses_and_doubles_nothing(flow):
     assert not IncomingUpdate.objects.exclude(status=UpdateStatus.DONE).exists()
     if flow is pre_checkout:
         assert CheckoutDecision.objects.filter(ok=True).count() == total + 1
+    elif flow is cancellation:
+        assert set(Subscription.objects.values_list("state", flat=True)) == {"canceled"}
+        assert SubscriptionChange.objects.filter(state="canceled").count() == total + 1
+    elif flow in {first_payment_of_a_subscription, renewal}:
+        assert Subscription.objects.count() == total + 1
     elif flow in {ordinary_payment, refund}:
         runs = total + 1
         assert PaymentEvent.objects.payments().filter(status="processed").count() == runs

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 import pytest
+from django.conf import settings
 
 from config.database import database_now
 from entitlements.models import Customer, Entitlement
@@ -28,11 +29,13 @@ from payments.models import (
     ReconciliationRun,
     Refund,
     StarTransaction,
+    Subscription,
     WhenActive,
 )
 from payments.reconciling import Reconciliation
 from payments.recording import record_payment, record_refund
 from payments.refunding import RefundingError, request_refund
+from payments.subscriptions import end_what_is_over, note_state
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.receiving import receive
 from tests import updates
@@ -81,8 +84,23 @@ class Meeting:
         return wrong
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal(Meeting):
+    """The same of a subscription, which is one and is paid to the end of the second month; access has a grace."""
+
+    state: str = "canceled"
+
+    def faults(self) -> list[str]:
+        kept = Subscription.objects.get(customer=self.customer)
+        wrong = []
+        if (kept.state, kept.renewals, kept.current_period_end) != (self.state, 1, PAID_AT + MONTH):
+            wrong.append(f"it is {kept.state} to {kept.current_period_end} after {kept.renewals} renewals")
+        return wrong + Meeting.faults(self)
+
+
 def access_of(customer: Customer) -> timedelta:
-    return Entitlement.objects.get(customer=customer).active_until - PAID_AT
+    grace = settings.SUBSCRIPTION_GRACE if Subscription.objects.filter(customer=customer).exists() else timedelta()
+    return Entitlement.objects.get(customer=customer).active_until - grace - PAID_AT
 
 
 def charge_of(invoice: Invoice) -> str:
@@ -110,6 +128,37 @@ def update_of(invoice: Invoice, make=updates.payment) -> Operation:
     """Telegram brings it, and each time in another update."""
     body = updates.body(make(invoice, charge_id=charge_of(invoice), date=int(PAID_AT.timestamp())))
     return lambda: receive(body)
+
+
+def subscribed() -> Invoice:
+    """A month that renews, begun a month ago."""
+    plan = PlanFactory(code="gold_monthly", recurring=True, prices=[])
+    invoice = InvoiceFactory(customer=CustomerFactory(), plan=plan)
+    record_payment(
+        payment_of(invoice, charge_id=f"{charge_of(invoice)}-1", occurred_at=PAID_AT - MONTH, period_ends_at=PAID_AT)
+    )
+    return invoice
+
+
+def renewal_of(invoice: Invoice) -> Operation:
+    """The webhook brings it."""
+    ends_at = int((PAID_AT + MONTH).timestamp())
+    body = updates.body(
+        updates.payment(
+            invoice,
+            charge_id=charge_of(invoice),
+            date=int(PAID_AT.timestamp()),
+            subscription_expiration_date=ends_at,
+            is_recurring=True,
+        )
+    )
+    return lambda: receive(body)
+
+
+def told_of(invoice: Invoice, state: str) -> Operation:
+    """A worker has it that Telegram says so."""
+    payer, at = invoice.customer.telegram_user_id, database_now()
+    return lambda: note_state(payer=payer, reference=invoice.payload, state=state, at=at)
 
 
 def report_of(invoice: Invoice) -> Operation:
@@ -233,7 +282,28 @@ def a_refund_by_its_message_and_its_payment_from_the_list() -> Meeting:
     return Meeting(invoice.customer, message, comparison, ledger=2, months=0)
 
 
+def a_renewal_and_a_cancellation() -> Meeting:
+    invoice = subscribed()
+    return Renewal(invoice.customer, renewal_of(invoice), told_of(invoice, "canceled"), ledger=2, months=1)
+
+
+def a_renewal_and_its_refund() -> Meeting:
+    invoice = subscribed()
+    refund = update_of(invoice, updates.refund)
+    return Renewal(invoice.customer, renewal_of(invoice), refund, ledger=3, months=0, state="active")
+
+
+def a_renewal_and_the_end() -> Meeting:
+    """Nobody had heard of the renewal, and the grace is over."""
+    invoice = subscribed()
+    Subscription.objects.filter(customer=invoice.customer).update(grace_ends_at=database_now())
+    return Renewal(invoice.customer, renewal_of(invoice), end_what_is_over, ledger=2, months=1, state="active")
+
+
 MEETINGS = [
+    a_renewal_and_a_cancellation,
+    a_renewal_and_its_refund,
+    a_renewal_and_the_end,
     one_update_twice,
     one_charge_in_two_updates,
     one_charge_by_the_webhook_and_by_a_program,
@@ -297,6 +367,7 @@ def test_in_every_order_the_books_are_right(faults, meet):
     [
         two_payments_the_general_way,
         a_payment_the_general_way_and_its_refund,
+        a_renewal_and_a_cancellation,
         a_refund_by_its_message_and_its_payment_from_the_list,
     ],
 )

@@ -20,6 +20,7 @@ from payments.models import (
     Discrepancy,
     DiscrepancyKind,
     Hold,
+    Order,
     ReconciliationRun,
     RevenueDay,
     RevenueUpTo,
@@ -28,7 +29,8 @@ from payments.models import (
 )
 from payments.recording import record_payment, record_refund
 from payments.revenue import recompute_revenue
-from tests.factories import InvoiceFactory
+from payments.subscription_orders import order_by_staff
+from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +38,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def books(alice, bob, gold):
-    """A payment, one that is held, one given back, one that a refund overtook, and what staff do; summed up to now."""
+    """A payment, one that is held, one given back, one that a refund overtook, one of a subscription, and what staff
+    do; summed up to now."""
     invoices = [InvoiceFactory(customer=alice, plan=gold), *InvoiceFactory.create_batch(3, plan=gold)]
     record_payment(payment_of(invoices[0], charge_id="stxKept"))
     record_payment(payment_of(invoices[1], charge_id="stxHeld", payer=bob.telegram_user_id))
@@ -50,6 +53,11 @@ def books(alice, bob, gold):
         customer=bob, entitlement="silver", duration=None, staff=dana, reason="A gift.", token=uuid4()
     )
     revoke_by_hand(grant=given, staff=dana, reason="A mistake.")
+    club = PlanFactory(code="club", entitlement="club", recurring=True, prices=[])
+    paid = record_payment(payment_of(InvoiceFactory(customer=bob, plan=club), charge_id="stxClub")).event
+    order_by_staff(
+        subscription=paid.subscription_payment.subscription, what=Order.CANCEL, staff=dana, reason="He asked."
+    )
     run = ReconciliationRun.objects.create(asked_by="schedule", lease_until=database_now())
     found = Discrepancy.objects.create(kind=DiscrepancyKind.BALANCE, telegram_says="1 ⭐", we_have="2 ⭐", run=run)
     settle(discrepancy=found, staff=dana, reason="Apple took it back.")
@@ -110,6 +118,10 @@ PLANTED = {
     "messages owed": "DELETE FROM payments_notice WHERE kind = 'refunded'",
     "answers of the providers": "DELETE FROM payments_providerrecord",
     "paid invoices": "UPDATE payments_invoice SET status = 'expired' WHERE status = 'paid'",
+    "subscriptions": "UPDATE payments_subscription SET renewals = 1",
+    "payments of subscriptions": "DELETE FROM payments_subscriptionpayment",
+    "how subscriptions stand": "UPDATE payments_subscription SET state = 'failed'",
+    "what is renewed": "UPDATE entitlements_entitlement SET renews = NOT renews WHERE code = 'club'",
     "refunds": "UPDATE payments_paymentevent SET amount = 499 WHERE refund_of_id IS NOT NULL",
     "access after refunds": "UPDATE entitlements_grant SET revoked_at = NULL, revoked_reason = ''",
     "intents to refund": (
@@ -131,7 +143,7 @@ class TestRecheckLedger:
         assert recheck() == "The books are sound.\n"
 
     def test_says_what_differs_and_fails(self, books):
-        RevenueDay.objects.update(gross=3)
+        RevenueDay.objects.filter(plan_code="gold_1m").update(gross=3)
 
         said, verdict, _ = recheck().split("\n")
         assert said.startswith("The revenue of 20")
@@ -167,6 +179,9 @@ class TestRecheckLedger:
             "DELETE FROM entitlements_auditentry WHERE subject_type = 'payments.discrepancy'",
             "DELETE FROM entitlements_auditentry WHERE what = 'gave access'",
             "UPDATE payments_paymentevent SET origin = 'staff' WHERE refund_of_id IS NOT NULL",
+            "DELETE FROM entitlements_auditentry WHERE what = 'cancelled a subscription'",
+            "UPDATE payments_subscription SET current_period_end = current_period_end + interval '1 second'",
+            "UPDATE entitlements_entitlement SET renews = true WHERE code = 'gold'",
             "UPDATE entitlements_auditentry SET what = 'gave access'",
             "DELETE FROM entitlements_grant",
             "UPDATE entitlements_grant SET duration = duration + interval '1 day' WHERE source LIKE '%Kept'",

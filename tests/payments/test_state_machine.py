@@ -1,5 +1,7 @@
 """T14: whatever people do in whatever order, the books say what a plain model in Python says."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,10 +28,11 @@ from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.models import Customer, Entitlement, Grant
 from entitlements.services import grant, revoke
 from payments.checkout import CheckoutRefused, PreCheckout, approve_checkout, quoted_by
-from payments.models import Invoice, Plan, WhenActive
+from payments.models import Invoice, Plan, Subscription, WhenActive
 from payments.money import Money
 from payments.ordinary import record_ordinary_payment
 from payments.recording import record_payment, record_refund
+from payments.subscriptions import PERIOD, note_state
 from tests.books import faults_in_the_books
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
@@ -37,17 +40,35 @@ from tests.payments.reports import payment_of, refund_of
 RUNS, STEPS = (200 if os.environ.get("THOROUGH") else 80), 50
 PARTS = 5  # for several workers
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+GRACE = 24 * HOUR
 NOTHING_BESIDE = Beside("SELECT FROM effect", {})
 
 
 @dataclass
 class Given:
-    """The model of a grant."""
+    """The model of a grant. What has a grace lasts to its end at the least, and nothing is laid behind that."""
 
     at: datetime
     lasts: timedelta | None
     until: datetime | None = None
+    grace: datetime | None = None
     revoked: bool = False
+
+    @classmethod
+    def for_a_period(cls, at: datetime, ends_at: datetime) -> Given:
+        grace = ends_at + GRACE
+        return cls(at, min(PERIOD, ends_at - at), grace=grace) if at < ends_at else cls(at, None, until=grace)
+
+
+@dataclass
+class Subscribed:
+    """The model of a subscription."""
+
+    payer: str
+    end: datetime
+    changed: datetime
+    state: str = "active"
+    renewals: int = 0
 
 
 @dataclass
@@ -57,6 +78,10 @@ class Quote:
     invoice: Invoice
     buyer: str
     paid: bool = False
+    subscriptions: list[Subscribed] = field(default_factory=list)
+
+    def of(self, payer: str) -> list[Subscribed]:
+        return [each for each in self.subscriptions if each.payer == payer]
 
 
 @dataclass
@@ -67,14 +92,15 @@ class Paid:
     quote: Quote
     payer: str
     given: Given | None
-    known: bool = True
     refunded: bool = False
+    subscribed: Subscribed | None = None
 
 
 @dataclass
 class Person:
     customer: Customer
     grants: dict[str, list[Given]] = field(default_factory=dict)
+    subscribed: dict[str, list[Subscribed]] = field(default_factory=dict)
 
     def end(self, code: str) -> datetime | str | None:
         """When access ends by the plain rules: a moment, None for life, or "never had"."""
@@ -82,6 +108,7 @@ class Person:
         if not grants:
             return "never had"
         end: datetime | None = min(given.at for given in grants)
+        graces = [given.grace for given in grants if given.grace and not given.revoked]
         for given in sorted(grants, key=lambda given: given.at):  # sorted keeps the order of equal dates
             if given.revoked or end is None:
                 continue
@@ -89,11 +116,15 @@ class Person:
                 end = max(end, given.until)
             else:
                 end = None if given.lasts is None else max(end, given.at) + given.lasts
-        return end
+        return end if end is None else max([end, *graces])
 
     def has(self, code: str, now: datetime) -> bool:
+        """What is no more than the grace of a subscription that nobody has paid on may be bought anew."""
         end = self.end(code)
-        return end is None or (end != "never had" and now < end)
+        if end is None or end == "never had":
+            return end is None
+        lapsed = [each.end + GRACE for each in self.subscribed.get(code, []) if each.end <= now < each.end + GRACE]
+        return now < end and not any(grace >= end for grace in lapsed)
 
 
 class Shop(RuleBasedStateMachine):
@@ -220,11 +251,14 @@ class Shop(RuleBasedStateMachine):
             and not report.renewal
             and buyer.has(code, report.occurred_at)
         )
+        if quote.invoice.recurring:
+            self.is_subscribed(charge)
         differs = charge.payer != quote.buyer or report.money.amount != quote.invoice.amount
         if not differs:
             quote.paid = True
         if not (differs or twice):
-            charge.given = Given(report.occurred_at, quote.invoice.duration, until=report.period_ends_at)
+            at, ends_at = report.occurred_at, report.period_ends_at
+            charge.given = Given.for_a_period(at, ends_at) if ends_at else Given(at, quote.invoice.duration)
             buyer.grants.setdefault(code, []).append(charge.given)
 
         recorded = at_once and record_ordinary_payment(report, beside=NOTHING_BESIDE)
@@ -245,22 +279,55 @@ class Shop(RuleBasedStateMachine):
         """The whole purchase, as most are."""
         return self.payment(self.quote(buyer, plan), buyer, more=0, late=late, at_once=at_once)
 
+    def is_subscribed(self, charge: Paid) -> None:
+        """The payment begins a subscription, or moves one on; a younger one than what was told of it overrules that."""
+        report, quote = charge.report, charge.quote
+        if not report.renewal:
+            charge.subscribed = Subscribed(charge.payer, report.period_ends_at, report.occurred_at)
+            quote.subscriptions.append(charge.subscribed)
+            self.people[charge.payer].subscribed.setdefault(quote.invoice.entitlement, []).append(charge.subscribed)
+            return
+        kept = charge.subscribed
+        kept.end, kept.renewals = report.period_ends_at, kept.renewals + 1
+        if report.occurred_at >= kept.changed:
+            kept.state, kept.changed = "active", report.occurred_at
+
     @rule(target=charges, first=charges)
     def renews(self, first: Paid) -> Paid:
-        quote = first.quote
-        if not quote.invoice.recurring:
+        """It is charged when it is due, or before where nobody waits, and we hear of it now."""
+        if first.subscribed is None:
             return multiple()
+        ends_at = first.subscribed.end + PERIOD
+        kept = min(first.quote.of(first.payer), key=lambda each: ((ends_at - each.end) % PERIOD, each.end))
         report = payment_of(
-            quote.invoice,
+            first.quote.invoice,
             charge_id=self.next("stx"),
-            payer=self.people[quote.buyer].customer.telegram_user_id,
-            occurred_at=self.now,
-            period_ends_at=self.now + 30 * DAY,
+            payer=first.report.payer,
+            money=first.report.money,
+            occurred_at=min(self.now, kept.end),
+            period_ends_at=kept.end + PERIOD,
             renewal=True,
         )
-        charge = Paid(report, quote, quote.buyer, given=None)
+        charge = Paid(report, first.quote, first.payer, given=None, subscribed=kept)
         self.happens(charge, at_once=True)
         return charge
+
+    @rule(first=charges, state=st.sampled_from(["canceled", "active", "failed"]))
+    def telegram_tells(self, first: Paid, state: str) -> None:
+        """The buyer cancelled it, lets it renew again, or did not pay; only the payload says which it is."""
+        if first.subscribed is None:
+            return
+        running = sorted(first.quote.of(first.payer), key=lambda each: each.end)
+        news = [
+            each
+            for each in running
+            if each.state != state and self.now >= each.changed and (state != "failed" or each.end <= self.now + DAY)
+        ]
+        for each in news[:1]:
+            each.state, each.changed = state, self.now
+        reference = first.quote.invoice.payload
+        told = note_state(payer=first.report.payer, reference=reference, state=state, at=self.now)
+        assert (told is not None) == bool(news)
 
     @rule(charge=charges, at_once=st.booleans())
     def telegram_repeats_itself(self, charge: Paid, at_once: bool) -> None:
@@ -328,6 +395,17 @@ class Shop(RuleBasedStateMachine):
         given.revoked = True
         revoked = revoke(grant=Grant.objects.get(source=source), reason="a mistake", now=self.now)
         audit.record(staff=self.dana, what=TOOK_BACK, subject=revoked, reason="a mistake")
+
+    @invariant()
+    def every_subscription_is_the_models(self) -> None:
+        kept = Subscription.objects.values_list("customer_id", "state", "current_period_end", "renewals")
+        expected = [
+            (person.customer.pk, each.state, each.end, each.renewals)
+            for person in getattr(self, "people", {}).values()
+            for subscribed in person.subscribed.values()
+            for each in subscribed
+        ]
+        assert sorted(kept) == sorted(expected)
 
     @invariant()
     def every_end_is_the_models(self) -> None:

@@ -36,12 +36,6 @@ GRACE = timedelta(hours=24)
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 
 
-@pytest.fixture(autouse=True)
-def the_books_are_sound():
-    yield
-    assert faults_in_the_books() == []
-
-
 @pytest.fixture
 def monthly(alice) -> Invoice:
     """Gold month by month, quoted to Alice for 500 Stars."""
@@ -112,18 +106,21 @@ class TestTheFirstPayment:
         paid(monthly, at)
 
         assert (Subscription.objects.count(), SubscriptionChange.objects.count()) == (1, 1)
+        assert faults_in_the_books() == []
 
     def test_that_is_held_begins_one_too_because_it_is_charged_on(self, monthly):
         held = paid(monthly, ago(DAY), money=Money(499, "XTR"))
 
         assert held.status == EventStatus.HELD
         assert of(held).state == SubscriptionState.ACTIVE
+        assert faults_in_the_books() == []
 
     def test_by_an_unknown_payload_begins_one_of_no_plan(self, invoice):
         held = paid(invoice, ago(DAY), payload="lost")
 
         assert held.hold.reason == HoldReason.UNKNOWN_PAYLOAD
         assert (of(held).plan, of(held).entitlement, of(held).reference) == (None, "", "lost")
+        assert faults_in_the_books() == []
 
     def test_of_what_does_not_renew_begins_none(self, invoice):
         record_payment(payment_of(invoice))
@@ -168,6 +165,7 @@ class TestARenewal:
 
         assert (of(second).current_period_end, of(second).renewals) == (at + 3 * PERIOD, 2)
         assert access_ends(alice) == at + 3 * PERIOD + GRACE
+        assert faults_in_the_books() == []
 
     def test_given_back_takes_its_period_and_no_more(self, monthly, alice):
         at = ago(35 * DAY)
@@ -188,6 +186,7 @@ class TestARenewal:
         paid(monthly, at + 2 * PERIOD, charge_id="stx3", renewal=True)
 
         assert access_ends(alice) == at + 3 * PERIOD + GRACE
+        assert faults_in_the_books() == []
 
     def test_whose_first_payment_is_not_known_is_given_access(self, monthly, alice):
         at = ago(DAY)
@@ -207,6 +206,7 @@ class TestARenewal:
         assert of(first) == of(second)
         assert (of(first).first_charge_id, of(first).first_charge_known) == ("stx1", True)
         assert (of(first).started_at, of(first).current_period_end) == (at - PERIOD, at + PERIOD)
+        assert faults_in_the_books() == []
 
     def test_told_without_its_period_follows_what_was_over(self, monthly, alice):
         at = ago(45 * DAY)
@@ -268,6 +268,7 @@ class TestOfSeveral:
             paid(monthly, at + PERIOD, charge_id=f"stx{name}2", renewal=True)
 
         assert list(Subscription.objects.values_list("renewals", flat=True)) == [1, 1]
+        assert faults_in_the_books() == []
 
 
 class TestWhatOneHadBefore:
@@ -364,6 +365,7 @@ class TestAnOrdinaryPayment:
         assert record_ordinary_payment(report, beside=NOTHING_BESIDE)
 
         assert access_ends(alice) == report.occurred_at + MONTH
+        assert faults_in_the_books() == []
 
 
 NOTHING_BESIDE = Beside("SELECT FROM effect", {})
@@ -383,6 +385,7 @@ class TestWhatTelegramTells:
         assert history(running) == ["active", "canceled", "active", "canceled"]
         assert access_ends(alice) == before
         assert not holdings(alice.user_id).entitlements[0].will_renew
+        assert faults_in_the_books() == []
 
     def test_twice_is_no_news(self, running):
         told(running, "canceled")
@@ -461,6 +464,7 @@ class TestTheEnd:
 
         assert history(running) == ["active", "ended", "active"]
         assert access_ends(alice) == at + 2 * PERIOD + GRACE
+        assert faults_in_the_books() == []
 
     def test_stays_where_a_renewal_becomes_known_that_is_over_itself(self, monthly):
         at = ago(100 * DAY)

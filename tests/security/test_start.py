@@ -37,6 +37,8 @@ class TestAnEnvironment:
             ("JWT_SIGNING_KEY", "short"),
             ("JWT_SIGNING_KEY_FALLBACKS", f"{'long enough' * 3},short"),
             ("OPEN_CALLS_PER_MINUTE", "0"),
+            ("SUBSCRIPTION_GRACE_HOURS", "-1"),
+            ("SUBSCRIPTION_REMINDER_DAYS", "15"),
             ("PROMETHEUS_MULTIPROC_DIR", "/nowhere/to/be/found"),
             ("TELEGRAM_IP_ALLOWLIST", "telegram.org"),
             ("TELEGRAM_IP_ALLOWLIST", "149.154.160.1/20"),

@@ -82,6 +82,7 @@ class TestEveryCommand:
             ("/buy nonsense", "There is no such plan on sale.", "Такого тарифа в продаже нет."),
             ("/status", "You have nothing yet.", "У вас пока ничего нет."),
             ("/history", "You have not paid for anything yet.", "Вы пока ничего не оплачивали."),
+            ("/reminders", "I remind you before a subscription", "Я напоминаю вам, прежде чем подписка"),
             ("/paysupport", "Trouble with a payment?", "Что-то не так с оплатой?"),
             ("/support", "Something does not work", "Что-то не работает"),
             ("/terms", "Terms of sale", "Условия продажи"),
@@ -106,7 +107,7 @@ class TestEveryCommand:
         listed = [word for word in says(shop, alice, "/help").split() if word.startswith("/")]
 
         answers = {command: says(shop, alice, command) for command in listed}
-        assert len(listed) == 8
+        assert len(listed) == 9
         assert [command for command, answer in answers.items() if "do not know" in answer] == []
 
 

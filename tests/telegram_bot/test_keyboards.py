@@ -3,13 +3,15 @@
 import pytest
 
 from payments.models import PaymentMethod
-from telegram_bot.keyboards import BuyPlan, SeePlan, SeePlans, wish_of
+from telegram_bot.keyboards import BuyPlan, Remind, SeePlan, SeePlans, wish_of
 
 LONGEST_CODE = "a_9" * 16 + "zz"
 WISHES = [
     SeePlans(),
     SeePlans(9999),
     SeePlan(LONGEST_CODE),
+    Remind(wanted=True),
+    Remind(wanted=False),
     *(BuyPlan(LONGEST_CODE, method, "GBP") for method in PaymentMethod),
 ]
 
@@ -35,6 +37,7 @@ class TestCallbackData:
         "plan:GOLD",
         "plan:gold\n",
         "plan:" + "a" * 51,
+        "reminders:maybe",
         "buy:gold",
         "buy:gold:sXT",
         "buy:gold:xXTR",
