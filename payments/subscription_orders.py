@@ -82,7 +82,9 @@ def why_not(subscription: Subscription, what: Order) -> str:
         return "It has ended. A new one is bought with /buy."
     if order := subscription.orders.open().first():
         by = audit.known_as(order.ordered_by)
-        return f"{by} asked for it on {order.created_at:%Y-%m-%d %H:%M} UTC, which has not answered yet."
+        return (
+            f"{by} asked {subscription.channel} on {order.created_at:%Y-%m-%d %H:%M} UTC, which has not answered yet."
+        )
     if what == Order.CANCEL and subscription.stopped_at:
         return f"It was stopped on {subscription.stopped_at:%Y-%m-%d %H:%M} UTC already."
     if what == Order.ALLOW and not subscription.stopped_at:

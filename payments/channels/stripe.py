@@ -42,7 +42,11 @@ class KeyRefused(Unavailable):
 
 
 class Missing(Refused):
-    """There is no such thing at Stripe, in this account and mode."""
+    """There is no such thing at Stripe, in this account and mode; `what` is the parameter that named it."""
+
+    def __init__(self, description: str, *, what: str = "") -> None:
+        super().__init__(description)
+        self.what = what
 
 
 class BadSignature(Exception):
@@ -141,7 +145,7 @@ def create_session(invoice: Invoice, *, stripe_customer: str, price: Price | Non
     }
     # Stripe copies them to what comes of the session, by which each event and each object can be known for ours.
     params["subscription_data" if invoice.recurring else "payment_intent_data"] = {"metadata": ours}
-    key = f"starledger-invoice-{invoice.pk}"
+    key = f"starledger-invoice-{invoice.pk}-{stripe_customer}"
     session = _call(lambda client: client.v1.checkout.sessions.create(params, {"idempotency_key": key}))
     asked = Money(session["amount_total"], session["currency"].upper())
     if asked != invoice.price:
@@ -459,8 +463,8 @@ def typed(error: StripeError) -> ChannelError:
             return Unavailable()
         case stripe.InvalidRequestError(code="charge_already_refunded"):
             return AlreadyRefunded(words)
-        case stripe.InvalidRequestError(http_status=404):
-            return Missing(words)
+        case stripe.InvalidRequestError(code="resource_missing"):
+            return Missing(words, what=error.param or "")
         case _ if error.http_status is not None and 400 <= error.http_status < 500 and error.http_status != 409:
             return Refused(words)
         case _ if error.http_status is not None and error.http_status >= 500:

@@ -53,13 +53,19 @@ class Account:
     def now(self) -> int:
         return int(time.time() + self.ahead)
 
-    def find(self, thing_id: str, kind: str) -> Json:
+    def find(self, thing_id: str, kind: str, *, param: str = "id") -> Json:
         """
+        :param param: the parameter that names it
         :raises Refused: there is no such thing
         """
         thing = self.objects.get(thing_id)
         if thing is None or thing["object"] != kind:
-            raise Refused(f"No such {kind}: '{thing_id}'", status=404, code="resource_missing", param="id")
+            raise Refused(
+                f"No such {kind}: '{thing_id}'",
+                status=404 if param == "id" else 400,
+                code="resource_missing",
+                param=param,
+            )
         return thing
 
     def all(self, kind: str) -> list[Json]:
@@ -91,7 +97,7 @@ class Account:
         if not given.get("success_url", "").startswith(("http://", "https://")):
             raise Refused("Not a valid URL", code="url_invalid", param="success_url")
         if given.get("customer"):
-            self.find(given["customer"], "customer")
+            self.find(given["customer"], "customer", param="customer")
         if len(given.get("client_reference_id", "")) > 200:
             raise Refused("Too long", param="client_reference_id")
         expires_at = _number(given.get("expires_at", str(now + LONGEST_SESSION)), "expires_at")
@@ -201,7 +207,7 @@ class Account:
 
     def create_portal(self, given: Json) -> Json:
         _only(given, "portal")
-        customer = self.find(given.get("customer", ""), "customer")
+        customer = self.find(given.get("customer", ""), "customer", param="customer")
         return {
             "id": _name("bps"),
             "object": "billing_portal.session",

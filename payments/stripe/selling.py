@@ -20,11 +20,15 @@ def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
     :raises ChannelError: see payments.channels.base
     """
     prices = invoice.plan.prices.filter(payment_method=PaymentMethod.STRIPE, currency=invoice.currency)
-    link = stripe.create_session(
-        invoice,
-        stripe_customer=_known_at_stripe(invoice),
-        price=prices.filter(amount=invoice.amount).first(),
-    )
+    price = prices.filter(amount=invoice.amount).first()
+    try:
+        link = stripe.create_session(invoice, stripe_customer=_known_at_stripe(invoice), price=price)
+    except stripe.Missing as missing:
+        if missing.what != "customer":
+            raise
+        # He was deleted there, or the key is of another account or mode than it was.
+        StripeCustomer.objects.filter(customer=invoice.customer).delete()
+        link = stripe.create_session(invoice, stripe_customer=_known_at_stripe(invoice), price=price)
     return Delivered(link=link, message_id=telegram.send_link(invoice, link=link) if to_chat else None)
 
 

@@ -81,6 +81,14 @@ class TestAPage:
 
         assert len(stripe.account.all("customer")) == 1
 
+    def test_is_made_for_a_customer_whom_stripe_has_forgotten(self, stripe, gold):
+        customer = CustomerFactory()
+        StripeCustomer.objects.create(customer=customer, stripe_id="cus_of_another_account")
+
+        session = session_of(stripe, buy(customer))
+
+        assert StripeCustomer.objects.get().stripe_id == session["customer"]
+
     def test_is_made_for_who_has_no_telegram_account(self, stripe, gold):
         customer = CustomerFactory(telegram_user_id=None, user_id="alice@host", user_id_origin="host")
 
