@@ -377,7 +377,10 @@ DOCTOR_CHECKS = [
             "redis",
         )
     ),
-    *(f"payments.doctor.{name}" for name in ("guards", "books", "reconciliation", "provider_token", "telegrams_rule")),
+    *(
+        f"payments.doctor.{name}"
+        for name in ("guards", "books", "reconciliation", "provider_token", "stripes_key", "telegrams_rule")
+    ),
     *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "webhook", "inbox")),
     *(f"config.doctor.{name}" for name in ("workers", "jobs", "watching")),
     "payments.doctor.messages",

@@ -67,6 +67,15 @@ def is_live() -> bool:
     return "_live_" in settings.STRIPE_SECRET_KEY
 
 
+def probe() -> None:
+    """See that Stripe answers and takes the key, of the mode that it says it is.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    if _call(lambda client: client.v1.balance.retrieve())["livemode"] is not is_live():
+        raise Refused("the key is of another mode than it looks")
+
+
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,10 @@
 import pytest
 from django.core.checks import run_checks
 
+from payments.doctor import stripes_key
+from tests.factories import PlanFactory
+from tests.stripe.shop import by_stripe
+
 KEY, SECRET = "sk_live_0123456789", "whsec_0123456789abcdef"
 
 
@@ -44,3 +48,25 @@ def test_the_key_is_not_sent_in_the_clear(settings):
     settings.STRIPE_API_BASE = "http://api.example.com"
 
     assert faults() == ["starledger.E016"]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTheDoctor:
+    def test_says_that_stripe_takes_the_key(self, stripe):
+        [finding] = stripes_key()
+
+        assert finding.seen == "takes the key, of test mode; no event has come yet"
+
+    def test_says_that_the_key_is_refused(self, stripe, settings):
+        settings.STRIPE_SECRET_KEY = "sk_test_of_somebody_else"
+
+        [finding] = stripes_key()
+
+        assert finding.seen == "the key is refused"
+
+    def test_says_what_is_not_sold_without_a_key(self):
+        by_stripe(PlanFactory())
+
+        [finding] = stripes_key()
+
+        assert finding.seen == "no key, so these prices are not sold: gold_1m"
