@@ -320,7 +320,7 @@ UNFOLD = {
 # What the theme needs beyond the policy above: it computes scripts from attributes, and styles single elements.
 ADMIN_CONTENT_SECURITY_POLICY = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
 # Who knows part of a payment's story, each `(payment) -> entries`; of a customer's; and what waits for a person.
-TIMELINE_SOURCES = ["telegram_bot.timeline.tell", "payments.timeline.tell"]
+TIMELINE_SOURCES = ["telegram_bot.timeline.tell", "payments.stripe.timeline.tell", "payments.timeline.tell"]
 CUSTOMER_HISTORY_SOURCES = ["payments.timeline.tell_of_customer", "entitlements.timeline.tell_of_customer"]
 FIRST_PAGE_SECTIONS = ["payments.revenue_pages.summary"]  # each `(request) -> HTML`, empty for whom it is not
 ATTENTION_SOURCES = [

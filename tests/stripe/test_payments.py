@@ -19,6 +19,7 @@ from payments.models import (
 )
 from payments.stripe import inbox, recovering
 from payments.stripe.processing import LOOKS
+from payments.stripe.timeline import tell
 from tests.books import faults_in_the_books
 from tests.factories import PlanFactory
 from tests.stripe.shop import by_stripe, quoted
@@ -134,6 +135,16 @@ class TestAPayment:
 
         left = Entitlement.objects.get().active_until - database_now()
         assert timedelta(days=59) < left < timedelta(days=61)
+
+
+def test_the_story_of_a_payment_has_the_events_that_told_of_it(stripe):
+    payment = stripe.sells(quoted())
+    stripe.account.dispute(payment.event_id)
+    stripe.tells()
+
+    told = [entry.detail for entry in tell(payment)]
+
+    assert told == ["checkout.session.completed: done.", "charge.dispute.created: done."]
 
 
 class TestAnEventThatFails:
