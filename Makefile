@@ -8,6 +8,7 @@ LOCKS := requirements/dev.txt requirements/embedded-db.txt
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes
 PORT ?= 8000
 TELEGRAM_PORT ?= 8081
+STRIPE_PORT ?= 8082
 ARGS ?=
 CHAOS_ARGS ?=
 CLUSTER_ARGS ?=
@@ -44,9 +45,9 @@ $(VENV)/.installed: $(LOCKS)
 		< .env.example > .env.new && mv .env.new .env
 	@echo "Wrote .env with fresh secrets."
 
-run: install ## start everything and print where it is (PORT=… TELEGRAM_PORT=…)
+run: install ## start everything and print where it is (PORT=… TELEGRAM_PORT=… STRIPE_PORT=…)
 	@[ -e .env ] || $(MAKE) --no-print-directory .env
-	@exec $(BIN)/python manage.py demo --port $(PORT) --telegram-port $(TELEGRAM_PORT)
+	@exec $(BIN)/python manage.py demo --port $(PORT) --telegram-port $(TELEGRAM_PORT) --stripe-port $(STRIPE_PORT)
 
 test: install ## run every test, three at a time: many wait (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup $(COVER) $(ARGS)

@@ -56,6 +56,7 @@ def secrets_are_different(**_: Any) -> Iterator[Error]:
         ("JWT_SIGNING_KEY", settings.JWT_SIGNING_KEY),
         ("METRICS_TOKEN", settings.METRICS_TOKEN),
         *(("TELEGRAM_WEBHOOK_SECRET", secret) for secret in settings.TELEGRAM_WEBHOOK_SECRETS),
+        *(("STRIPE_WEBHOOK_SECRET", secret) for secret in settings.STRIPE_WEBHOOK_SECRETS),
     ]
     for (name, secret), (other, same) in combinations(named, 2):
         if secret and secret == same:

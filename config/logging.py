@@ -28,6 +28,7 @@ QUIET = {
     "telegram": logging.WARNING,
     "asyncio": logging.WARNING,
     "urllib3": logging.WARNING,
+    "stripe": logging.WARNING,
     "psycopg": logging.WARNING,
     "django.db.backends": logging.WARNING,  # statements and their parameters
     "django.template": logging.WARNING,  # each variable that a template may lack, with a stack trace

@@ -162,6 +162,12 @@ TELEGRAM_PAYMENT_CURRENCY = env.str("TELEGRAM_PAYMENT_CURRENCY", default="GBP")
 TELEGRAM_PAYMENT_ENABLED = env.bool("TELEGRAM_PAYMENT_ENABLED", default=True)
 TELEGRAM_IP_ALLOWLIST = networks("TELEGRAM_IP_ALLOWLIST")
 
+# --- Stripe: nothing of it is there without its key -----------------------------------------------------------------
+
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRET", default=[])
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com").rstrip("/")
+
 # --- Payments -----------------------------------------------------------------------------------------------------
 
 INVOICE_LIFETIME = timedelta(hours=1)
@@ -314,7 +320,7 @@ UNFOLD = {
 # What the theme needs beyond the policy above: it computes scripts from attributes, and styles single elements.
 ADMIN_CONTENT_SECURITY_POLICY = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
 # Who knows part of a payment's story, each `(payment) -> entries`; of a customer's; and what waits for a person.
-TIMELINE_SOURCES = ["telegram_bot.timeline.tell", "payments.timeline.tell"]
+TIMELINE_SOURCES = ["telegram_bot.timeline.tell", "payments.stripe.timeline.tell", "payments.timeline.tell"]
 CUSTOMER_HISTORY_SOURCES = ["payments.timeline.tell_of_customer", "entitlements.timeline.tell_of_customer"]
 FIRST_PAGE_SECTIONS = ["payments.revenue_pages.summary"]  # each `(request) -> HTML`, empty for whom it is not
 ATTENTION_SOURCES = [
@@ -324,6 +330,8 @@ ATTENTION_SOURCES = [
     "payments.attention.last_reconciliation",
     "telegram_bot.attention.dead_letters",
     "telegram_bot.attention.quarantined",
+    "payments.attention.open_disputes",
+    "payments.attention.undecided_stripe_events",
     "payments.attention.oldest_unsent_notice",
     "payments.attention.contradictions",
 ]
@@ -369,7 +377,10 @@ DOCTOR_CHECKS = [
             "redis",
         )
     ),
-    *(f"payments.doctor.{name}" for name in ("guards", "books", "reconciliation", "provider_token", "telegrams_rule")),
+    *(
+        f"payments.doctor.{name}"
+        for name in ("guards", "books", "reconciliation", "provider_token", "stripes_key", "telegrams_rule")
+    ),
     *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "webhook", "inbox")),
     *(f"config.doctor.{name}" for name in ("workers", "jobs", "watching")),
     "payments.doctor.messages",

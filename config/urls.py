@@ -5,6 +5,8 @@ from django.urls import include, path
 
 from config import health
 from config.api.urls import unknown
+from payments.stripe import pages as stripe_pages
+from payments.stripe.webhook import webhook as stripe_webhook
 from telegram_bot.webhook import PATH as TELEGRAM_WEBHOOK
 from telegram_bot.webhook import webhook
 
@@ -14,6 +16,9 @@ urlpatterns = [
     path("metrics", health.show_metrics),
     path("admin/", admin.site.urls),
     path(TELEGRAM_WEBHOOK.removeprefix("/"), webhook),
+    path("webhook/stripe", stripe_webhook),
+    path("pay/stripe/done", stripe_pages.back, {"how": "done"}),
+    path("pay/stripe/left", stripe_pages.back, {"how": "left"}),
     path("", include("config.api.urls")),
     path("", include("entitlements.api.urls")),
     path("", include("payments.api.urls")),

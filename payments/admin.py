@@ -22,6 +22,7 @@ from payments.hold_pages import HoldPages
 from payments.models import (
     CheckoutDecision,
     Discrepancy,
+    Dispute,
     EarlyRefund,
     ExpiryUpTo,
     Hold,
@@ -42,6 +43,10 @@ from payments.models import (
     RevenueDay,
     RevenueUpTo,
     StarTransaction,
+    StripeCustomer,
+    StripeEvent,
+    StripeEventStatus,
+    StripeReadUpTo,
     Subscription,
     SubscriptionOrder,
     SubscriptionState,
@@ -49,11 +54,13 @@ from payments.models import (
     TallyUpTo,
     WithoutReminders,
 )
-from payments.models.ledger import PAYMENTS
+from payments.models.ledger import FAILED_REFUNDS, PAYMENTS
+from payments.money import sum_in_words
 from payments.reconciliation_pages import DiscrepancyPages, RunPages
 from payments.refund_pages import ApprovalPages, RefundPages
 from payments.revenue_pages import RevenuePages
 from payments.selectors import PaymentStatus, status_of
+from payments.stripe.event_pages import EventPages
 from payments.subscription_pages import SubscriptionPages
 from payments.timeline import SUBSCRIPTION_TONES
 
@@ -269,9 +276,17 @@ class PaymentEventAdmin(ExportedList, RefundPages):
     def standing(self, event: PaymentEvent) -> str:
         """What became of a payment up to now, rather than how it was recorded."""
         if event.refund_of_id:
-            return shown.badge("given back", Tone.BAD)
-        event.refunded_at = next((refund.occurred_at for refund in event.refunds.all()), None)  # type: ignore[attr-defined]
+            came_back = event.event_type in FAILED_REFUNDS
+            return shown.badge("came back", Tone.WAITING) if came_back else shown.badge("given back", Tone.BAD)
+        refunds = list(event.refunds.all())
+        given_back: int = sum(
+            -refund.amount if refund.event_type in FAILED_REFUNDS else refund.amount for refund in refunds
+        )
+        is_whole = bool(refunds) and given_back >= event.amount
+        event.refunded_at = max(refund.occurred_at for refund in refunds) if is_whole else None  # type: ignore[attr-defined]
         status = status_of(event)
+        if status == PaymentStatus.PROCESSED and given_back > 0:
+            return shown.badge("given back in part", Tone.WAITING)
         return shown.badge(status.value, STANDING_TONES[status])
 
 
@@ -413,6 +428,7 @@ class RefundAdmin(ExportedList, ApprovalPages):
         "id",
         "status",
         "payment",
+        "money",
         "reason",
         "requested_by",
         "attempts",
@@ -491,6 +507,88 @@ class WithoutRemindersAdmin(FactAdmin):
 class RefundTallyAdmin(FactAdmin):
     list_display = ("result", "source", "count")
     ordering = ["result", "source"]
+
+
+EVENT_TONES = {
+    StripeEventStatus.PENDING: Tone.WAITING,
+    StripeEventStatus.DONE: Tone.GOOD,
+    StripeEventStatus.FOREIGN: Tone.BAD,
+    StripeEventStatus.QUARANTINED: Tone.BAD,
+    StripeEventStatus.DEAD: Tone.BAD,
+    StripeEventStatus.DISMISSED: Tone.QUIET,
+}
+
+
+class UndecidedFilter(admin.SimpleListFilter):
+    """By the index of the few that wait for a person."""
+
+    title = "waits for a person"
+    parameter_name = "undecided"
+    served_in_order_of = "received_at"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "yes")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[StripeEvent]) -> QuerySet[StripeEvent]:
+        return queryset.undecided() if self.value() else queryset  # type: ignore[attr-defined]
+
+
+@admin.register(StripeEvent)
+class StripeEventAdmin(EventPages):
+    list_display = ("event_id", "kind", "about", "status", "error", "received_at", "attempts")
+    list_filter = (UndecidedFilter,)
+    ordering = ["-received_at"]
+    tones = {"status": EVENT_TONES}
+    search_fields = ("event_id", "about")
+    search_help_text = "Stripe's id of the event, or of what it is about."
+    fields = (
+        "event_id",
+        "kind",
+        "about",
+        "status",
+        "received_at",
+        "attempts",
+        "next_attempt_at",
+        "done_at",
+        "error",
+        "body_as_text",
+    )
+    readonly_fields = ("body_as_text",)
+
+    @admin.display(description="body")
+    def body_as_text(self, event: StripeEvent) -> str:
+        return as_text(event.body)
+
+
+class OpenDisputesFilter(admin.EmptyFieldListFilter):
+    """By the index of the few that are open."""
+
+    served_in_order_of = "opened_at"
+
+
+@admin.register(Dispute)
+class DisputeAdmin(FactAdmin):
+    list_display = ("dispute_id", "status", "reason", "payment", "money", "opened_at", "evidence_due_at", "closed_at")
+    list_select_related = ("payment",)
+    list_filter = (("closed_at", OpenDisputesFilter),)
+    ordering = ["-opened_at"]
+    search_fields = ("dispute_id", "payment__event_id", "payment__customer__user_id")
+
+    @admin.display
+    def money(self, dispute: Dispute) -> str:
+        return sum_in_words(dispute.amount, dispute.currency)
+
+
+@admin.register(StripeCustomer)
+class StripeCustomerAdmin(FactAdmin):
+    list_display = ("stripe_id", "customer", "created_at")
+    list_select_related = ("customer",)
+    search_fields = ("stripe_id", *BY_CUSTOMER)
+
+
+@admin.register(StripeReadUpTo)
+class StripeReadUpToAdmin(FactAdmin):
+    list_display = ("moment",)
 
 
 @admin.register(StarTransaction)

@@ -11,7 +11,8 @@ from config.attention import MOST_COUNTED, Figure, how_long, how_many
 from config.database import database_now
 from config.shown import Tone
 from payments import reconciling
-from payments.models import Discrepancy, Hold, InvariantCheck, Notice, Refund
+from payments.channels import stripe
+from payments.models import Discrepancy, Dispute, Hold, InvariantCheck, Notice, Refund, StripeEvent
 
 SECONDS_BEFORE_UNSENT_IS_LATE = 60
 
@@ -59,6 +60,32 @@ def last_reconciliation() -> Figure:
         address=reverse("admin:payments_reconciliationrun_changelist"),
         permission="payments.view_reconciliationrun",
         tone=Tone.BAD if is_behind else Tone.GOOD,
+    )
+
+
+def open_disputes() -> Figure | None:
+    if not stripe.is_set_up():
+        return None
+    count = Dispute.objects.open()[: MOST_COUNTED + 1].count()
+    return Figure(
+        what="Open disputes",
+        value=how_many(count),
+        address=reverse("admin:payments_dispute_changelist") + "?closed_at__isempty=1",
+        permission="payments.view_dispute",
+        tone=Tone.BAD if count else Tone.GOOD,
+    )
+
+
+def undecided_stripe_events() -> Figure | None:
+    if not stripe.is_set_up():
+        return None
+    count = StripeEvent.objects.undecided()[: MOST_COUNTED + 1].count()
+    return Figure(
+        what="Events of Stripe given up",
+        value=how_many(count),
+        address=reverse("admin:payments_stripeevent_changelist") + "?undecided=1",
+        permission="payments.view_stripeevent",
+        tone=Tone.BAD if count else Tone.GOOD,
     )
 
 

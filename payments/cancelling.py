@@ -14,8 +14,8 @@ from django.db import transaction
 from config.database import database_now, retried
 from payments import intents, subscriptions
 from payments.channels import base as channel
-from payments.channels import telegram
-from payments.models import Refund
+from payments.channels import stripe, telegram
+from payments.models import PaymentMethod, Refund
 from payments.refunding import BATCH, LEASE, PATIENCE, log_of
 
 # Each renewal costs the buyer money: however long Telegram is away, it is asked again within the hour.
@@ -29,21 +29,25 @@ PAUSES = (
 
 
 def pursue(*, refund_id: UUID) -> None:
-    """Have Telegram stop the renewals, if that is due now. Repeating it, also at once, changes nothing. No transaction
-    may be open.
+    """Have the channel stop the renewals, if that is due now. Repeating it, also at once, changes nothing. No
+    transaction may be open.
     """
     refund = _take(refund_id)
     if refund is None:
         return
-    subscription = refund.payment.subscription_payment.subscription
+    payment, name = refund.payment, refund.payment.channel
+    subscription = payment.subscription_payment.subscription
     try:
-        telegram.cancel_subscription(refund.payment.customer, first_charge=subscription.first_charge_id)
+        if payment.payment_method == PaymentMethod.STRIPE:
+            stripe.cancel_subscription(subscription.reference)
+        else:
+            telegram.cancel_subscription(payment.customer, first_charge=subscription.first_charge_id)
     except channel.NotRenewing:
         _mark_cancelled(refund)
     except channel.Refused as error:
         _mark_refused(refund, error.description or "no")
     except channel.Unavailable as error:
-        _leave(refund, pause=timedelta(seconds=error.retry_after), detail=f"Not cancelled yet: Telegram is {error}.")
+        _leave(refund, pause=timedelta(seconds=error.retry_after), detail=f"Not cancelled yet: {name} is {error}.")
     except channel.Unclear as error:
         _leave(refund, pause=timedelta(), detail=f"Sent, not confirmed yet: {error}.")
     else:

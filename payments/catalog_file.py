@@ -31,6 +31,10 @@ PLAN_KEYS = [
     "features",
     "price",
 ]
+# Source: docs.stripe.com/currencies, “zero-decimal” and “special cases”, beside the exponents of payments.money.
+COUNTED_OTHERWISE_BY_STRIPE = {
+    *("BIF", "DJF", "GNF", "IQD", "ISK", "KMF", "MGA", "RWF", "UGX", "VUV", "XAF", "XOF", "XPF")
+}
 PRICE_KEYS = ["payment_method", "currency", "amount", "stripe_price_id"]
 
 
@@ -236,6 +240,8 @@ class _Reader:
             table.refuse(
                 "currency", f"{PaymentMethod.TELEGRAM_STARS.value} goes with {STARS}, and {STARS} with nothing else."
             )
+        if method == PaymentMethod.STRIPE and currency in COUNTED_OTHERWISE_BY_STRIPE:
+            table.refuse("currency", f"Stripe counts {currency} in another unit than we do; choose another currency.")
         most = LARGEST_AMOUNT
         if currency == STARS:
             most = MOST_STARS_RECURRING if recurring else MOST_STARS

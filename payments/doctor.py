@@ -13,8 +13,10 @@ from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
 from payments import reconciling
+from payments.channels import base as channel
+from payments.channels import stripe
 from payments.invariants import GuardsStand
-from payments.models import Discrepancy, InvariantCheck, Notice, PaymentMethod, Price, ReconciliationRun
+from payments.models import Discrepancy, InvariantCheck, Notice, PaymentMethod, Price, ReconciliationRun, StripeEvent
 
 LATEST_NOTICE = timedelta(minutes=5)
 LATEST_CHECK = timedelta(minutes=30)
@@ -88,6 +90,28 @@ def provider_token() -> Iterator[Finding]:
             f"not set, so these prices are not sold: {', '.join(sold)}",
             "Set TELEGRAM_PAYMENT_PROVIDER_TOKEN to the one that @BotFather gave you under Payments.",
         )
+
+
+def stripes_key() -> Iterator[Finding]:
+    """Whether Stripe takes the key, and anything has come from there."""
+    sold = _sold_by(PaymentMethod.STRIPE)
+    if not stripe.is_set_up():
+        if sold:
+            seen = f"no key, so these prices are not sold: {', '.join(sold)}"
+            yield bad("Stripe", seen, "Set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET, or take those prices away.")
+        else:
+            yield skipped("Stripe", "nothing is sold by it")
+        return
+    try:
+        stripe.probe()
+    except channel.ChannelError as error:
+        why = "the key is refused" if isinstance(error, stripe.KeyRefused) else str(error)
+        yield bad("Stripe", why, "Is STRIPE_SECRET_KEY right, and may this machine call api.stripe.com?")
+        return
+    latest = StripeEvent.objects.aggregate(latest=Max("received_at"))["latest"]
+    came = f"the latest event came {how_long((database_now() - latest).total_seconds())} ago" if latest else ""
+    mode = "live" if stripe.is_live() else "test"
+    yield good("Stripe", f"takes the key, of {mode} mode; {came or 'no event has come yet'}")
 
 
 def telegrams_rule() -> Iterator[Finding]:

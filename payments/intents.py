@@ -8,20 +8,36 @@ from uuid import UUID
 from django.db.models.functions import Now
 from procrastinate.contrib.django import app
 
+from payments.channels import stripe
 from payments.models import PaymentEvent, PaymentMethod, Refund, RefundStatus
 
 SYSTEM = "system"
 
 
 def can_be_returned_by_call(payment: PaymentEvent) -> bool:
-    """Stars go back to the Telegram account that paid them; other methods are refunded at their providers."""
+    """Stars go back to the Telegram account that paid them, and what was paid by Stripe to the card, as long as we have
+    the key; other methods are refunded at their providers.
+    """
+    if payment.payment_method == PaymentMethod.STRIPE:
+        return stripe.is_set_up()
     return payment.payment_method == PaymentMethod.TELEGRAM_STARS and payment.customer.telegram_user_id is not None
 
 
-def open_intent(*, payment: PaymentEvent, reason: str, requested_by: str, cancel_subscription: bool = False) -> Refund:
-    """Write the intent; the caller holds the customer's lock and knows that none is open and nothing was refunded."""
+def open_intent(
+    *,
+    payment: PaymentEvent,
+    reason: str,
+    requested_by: str,
+    amount: int | None = None,
+    cancel_subscription: bool = False,
+) -> Refund:
+    """Write the intent; the caller holds the customer's lock and knows that none is open and nothing was refunded.
+
+    :param amount: how much of it, in the smallest unit; None: all of it
+    """
     refund = Refund.objects.create(
         payment=payment,
+        amount=amount,
         reason=reason,
         requested_by=requested_by,
         cancel_subscription=cancel_subscription,
@@ -32,11 +48,17 @@ def open_intent(*, payment: PaymentEvent, reason: str, requested_by: str, cancel
 
 
 def propose_intent(
-    *, payment: PaymentEvent, reason: str, requested_by: str, cancel_subscription: bool = False
+    *,
+    payment: PaymentEvent,
+    reason: str,
+    requested_by: str,
+    amount: int | None = None,
+    cancel_subscription: bool = False,
 ) -> Refund:
     """The same of an intent that nobody acts upon before a second person has approved it."""
     return Refund.objects.create(
         payment=payment,
+        amount=amount,
         reason=reason,
         requested_by=requested_by,
         status=RefundStatus.PROPOSED,

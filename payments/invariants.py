@@ -172,6 +172,9 @@ def words(end: datetime | None) -> str:
 
 PAYMENT = "split_part(event.event_type, '.', 2) = 'successful_payment'"
 REFUND = "split_part(event.event_type, '.', 2) = 'refunded_payment'"
+FAILED_REFUND = "split_part(event.event_type, '.', 2) = 'failed_refund'"
+# What a row of the ledger adds to what was given back.
+GIVEN_BACK = f"CASE WHEN {REFUND} THEN event.amount WHEN {FAILED_REFUND} THEN -event.amount ELSE 0 END"
 SOURCE = "event.payment_method || ':' || event.event_id"  # of the grant of a payment, and the parts of it:
 METHOD, CHARGE = "split_part(given.source, ':', 1)", "substr(given.source, strpos(given.source, ':') + 1)"
 # Of what staff have done, each thing that not exactly one audit entry tells of.
@@ -192,10 +195,10 @@ CHECKS: tuple[Invariant, ...] = (
         "sums of customers",  # I2
         f"""
         SELECT customer_id, payment_method, currency,
-               coalesce(sum(amount) FILTER (WHERE {REFUND}), 0), coalesce(sum(amount) FILTER (WHERE {PAYMENT}), 0)
+               sum({GIVEN_BACK}), coalesce(sum(amount) FILTER (WHERE {PAYMENT}), 0)
         FROM payments_paymentevent AS event WHERE customer_id {AMONG}
         GROUP BY customer_id, payment_method, currency
-        HAVING coalesce(sum(amount) FILTER (WHERE {REFUND}), 0) > coalesce(sum(amount) FILTER (WHERE {PAYMENT}), 0)
+        HAVING sum({GIVEN_BACK}) > coalesce(sum(amount) FILTER (WHERE {PAYMENT}), 0)
         """,
         "Customer {} was given back by {} in {} {} of the {} that he paid.",
     ),
@@ -231,6 +234,7 @@ CHECKS: tuple[Invariant, ...] = (
         f"""
         SELECT event.id, kind FROM payments_paymentevent AS event, LATERAL (
             SELECT CASE WHEN {REFUND} THEN 'refunded'
+                        WHEN {FAILED_REFUND} THEN 'refund_failed'
                         WHEN status = 'held' THEN 'payment_held'
                         ELSE 'payment_confirmed' END AS kind) AS owed
         WHERE event.customer_id {AMONG}
@@ -248,6 +252,7 @@ CHECKS: tuple[Invariant, ...] = (
         LEFT JOIN payments_hold AS hold ON hold.event_id = event.id
         WHERE event.customer_id {AMONG} AND NOT CASE notice.kind
             WHEN 'refunded' THEN {REFUND}
+            WHEN 'refund_failed' THEN {FAILED_REFUND}
             WHEN 'payment_held' THEN {PAYMENT} AND event.status = 'held'
             WHEN 'payment_confirmed'
                 THEN {PAYMENT} AND (event.status = 'processed' OR coalesce(hold.resolution, '') = 'granted')
@@ -326,24 +331,43 @@ CHECKS: tuple[Invariant, ...] = (
         "Customer {} has {}, which is said to be renewed: {}, with {} subscriptions that renew.",
     ),
     Check(
-        "refunds",  # I4
+        "refunds",  # I4; those by Stripe have ids of their own and may be parts
         f"""
         SELECT event.id FROM payments_paymentevent AS event
         LEFT JOIN payments_paymentevent AS payment ON payment.id = event.refund_of_id
-        WHERE event.customer_id {AMONG} AND {REFUND}
-          AND (payment.event_id, payment.customer_id, payment.amount, payment.currency)
-              IS DISTINCT FROM (event.event_id, event.customer_id, event.amount, event.currency)
+        WHERE event.customer_id {AMONG} AND ({REFUND} OR {FAILED_REFUND})
+          AND ((payment.payment_method, payment.customer_id, payment.currency)
+               IS DISTINCT FROM (event.payment_method, event.customer_id, event.currency)
+               OR event.payment_method <> 'stripe'
+                  AND (payment.event_id, payment.amount) IS DISTINCT FROM (event.event_id, event.amount)
+               OR {FAILED_REFUND} AND NOT EXISTS (
+                  SELECT FROM payments_paymentevent AS refund
+                  WHERE refund.event_id = event.event_id AND refund.event_type = 'stripe.refunded_payment'
+                    AND (refund.amount, refund.refund_of_id) = (event.amount, event.refund_of_id)))
         """,
         "Refund {} does not match its payment.",
     ),
     Check(
-        "access after refunds",  # I4, I5
+        "parts given back",  # I4
         f"""
-        SELECT event.id FROM payments_paymentevent AS event
-        WHERE event.customer_id {AMONG} AND {REFUND} AND (SELECT count(*) FROM entitlements_grant AS given
-                            WHERE given.source = {SOURCE} AND given.revoked_at IS NULL) > 0
+        SELECT payment.id, sum({GIVEN_BACK}), payment.amount
+        FROM payments_paymentevent AS event JOIN payments_paymentevent AS payment ON payment.id = event.refund_of_id
+        WHERE event.customer_id {AMONG}
+        GROUP BY payment.id HAVING sum({GIVEN_BACK}) NOT BETWEEN 0 AND payment.amount
         """,
-        "Refund {} left its access.",
+        "Of payment {} {} is given back, and {} was paid.",
+    ),
+    Check(
+        "access after refunds",  # I4, I5; what is given back in part leaves it
+        f"""
+        SELECT payment.id
+        FROM payments_paymentevent AS event JOIN payments_paymentevent AS payment ON payment.id = event.refund_of_id
+        JOIN entitlements_grant AS given
+             ON given.source = payment.payment_method || ':' || payment.event_id AND given.revoked_at IS NULL
+        WHERE event.customer_id {AMONG}
+        GROUP BY payment.id, given.id HAVING sum({GIVEN_BACK}) >= payment.amount
+        """,
+        "The refund of payment {} left its access.",
     ),
     Check(
         "intents to refund",  # I4, I7
@@ -354,6 +378,8 @@ CHECKS: tuple[Invariant, ...] = (
         GROUP BY intent.id
         HAVING (count(event.id) = 0) <> (intent.status <> 'confirmed')
            AND NOT (intent.status IN ('refused', 'declined') AND count(event.id) > 0)
+           -- Of a part it is open while another part was given back before.
+           AND NOT (intent.amount IS NOT NULL AND intent.status <> 'confirmed' AND count(event.id) > 0)
         """,
         "The intent to refund {} is {} with {} refunds of its payment.",
     ),
@@ -399,8 +425,9 @@ CHECKS: tuple[Invariant, ...] = (
             SELECT 'entitlements.grant', id::text, '{TOOK_BACK}' FROM entitlements_grant AS given
             WHERE customer_id {AMONG} AND revoked_at IS NOT NULL
               AND NOT EXISTS (
-                  SELECT FROM payments_paymentevent AS event
-                  WHERE event.event_id = {CHARGE} AND event.event_type = {METHOD} || '.refunded_payment')
+                  SELECT FROM payments_paymentevent AS payment
+                  JOIN payments_paymentevent AS event ON event.refund_of_id = payment.id AND {REFUND}
+                  WHERE payment.event_id = {CHARGE} AND payment.event_type = {METHOD} || '.successful_payment')
             UNION ALL
             SELECT 'payments.paymentevent', id::text, '{RECORDED}' FROM payments_paymentevent AS refund
             WHERE customer_id {AMONG} AND origin = 'staff'

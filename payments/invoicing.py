@@ -17,10 +17,11 @@ from config.database import database_now, retried
 from entitlements.models import Customer, Entitlement
 from payments import payloads, subscriptions, tallies
 from payments.channels import base as channel
-from payments.channels import telegram
+from payments.channels import stripe, telegram
 from payments.identifiers import uuid7
 from payments.models import Invoice, InvoiceStatus, PaymentMethod, Plan, Price, TallyResult, WhenActive
 from payments.money import STARS
+from payments.stripe import selling as by_stripe
 
 logger = structlog.get_logger(__name__)
 
@@ -98,11 +99,14 @@ def send_invoice(
 ) -> Invoice:
     """Quote a plan to a customer and hand the invoice to him. Each call makes a new invoice.
 
-    The draft is committed before Telegram is called, so that whatever happens to this process a payment for it
+    The draft is committed before the channel is called, so that whatever happens to this process a payment for it
     finds its invoice.
 
     :raises InvoicingError: a subclass for each reason
     """
+    to_chat = delivery == Delivery.CHAT
+    if to_chat and customer.telegram_user_id is None:
+        raise ChatUnavailable
     invoice = _draft(customer=customer, plan_code=plan_code, currency=currency, payment_method=payment_method)
     facts = {
         "user_id": customer.user_id,
@@ -113,7 +117,8 @@ def send_invoice(
     bind_contextvars(**facts)
     log = logger.bind(**facts)
     try:
-        delivered = telegram.deliver(invoice, to_chat=delivery == Delivery.CHAT)
+        deliver = by_stripe.deliver if invoice.payment_method == PaymentMethod.STRIPE else telegram.deliver
+        delivered = deliver(invoice, to_chat=to_chat)
     except channel.ChatUnavailable as error:
         _mark_void(invoice)
         log.info("invoice not sent", invoice_id=str(invoice.pk), reason="chat_unavailable")
@@ -145,12 +150,15 @@ def _draft(
         raise PaymentsDisabled
     if customer.blocked_at is not None:
         raise CustomerBlocked
-    if customer.telegram_user_id is None:
-        raise ChatUnavailable  # nor could anybody pay a link: the checkout knows the payer by his Telegram account
     # In one statement: the catalogue may change between two, and the terms of one must not have the price of another.
     prices = list(Price.objects.filter(plan__in=Plan.objects.on_sale().filter(code=plan_code)).select_related("plan"))
     if not prices:
         raise UnknownPlan
+    if customer.telegram_user_id is None:
+        # Nobody else could pay a link of Telegram's: its checkout knows the payer by his Telegram account.
+        prices = [price for price in prices if price.payment_method == PaymentMethod.STRIPE]
+        if not _deliverable(prices):
+            raise ChatUnavailable
     price = choose_price(prices, currency=currency, payment_method=payment_method)
     plan = price.plan
     now = database_now()
@@ -199,6 +207,8 @@ def _deliverable(prices: Iterable[Price]) -> list[Price]:
     methods = {PaymentMethod.TELEGRAM_STARS}
     if settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN:
         methods.add(PaymentMethod.TELEGRAM_PROVIDER)
+    if stripe.is_set_up():
+        methods.add(PaymentMethod.STRIPE)
     return [price for price in prices if price.payment_method in methods]
 
 
@@ -210,7 +220,7 @@ def _mark_void(invoice: Invoice) -> None:
     invoice.refresh_from_db()
 
 
-def _mark_sent(invoice: Invoice, delivered: telegram.Delivered) -> None:
+def _mark_sent(invoice: Invoice, delivered: channel.Delivered) -> None:
     """Note how it was sent. A buyer may have paid in the meantime, and a paid invoice stays paid."""
     Invoice.objects.filter(pk=invoice.pk).update(
         status=Case(When(status=InvoiceStatus.DRAFT, then=Value(InvoiceStatus.SENT)), default=F("status")),

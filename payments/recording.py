@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, connection, transaction
@@ -92,7 +93,11 @@ class ReceivedPayment:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRefund:
-    """A refund as a channel reports it. `money` None: the sender did not say, and the whole payment is meant."""
+    """A refund as a channel reports it. `money` None: the sender did not say, and the whole payment is meant.
+
+    `refund_id` is the channel's own id of the refund, where a payment can be given back in parts; `intent` ours, if it
+    was made by our call.
+    """
 
     method: PaymentMethod
     charge_id: str
@@ -103,10 +108,28 @@ class ReceivedRefund:
     payer: int | Customer
     payload: str = ""
     reason: str = "refunded by the provider"
+    refund_id: str = ""
+    intent: UUID | None = None
 
     @property
     def event_type(self) -> EventType:
         return EventType.refund_by(self.method)
+
+    @property
+    def event_id(self) -> str:
+        """The refund's own id, or the payment's where that has no other."""
+        return self.refund_id or self.charge_id
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRefund:
+    """A refund that had succeeded, and whose money came back to us after all."""
+
+    refund_id: str
+    occurred_at: datetime
+    origin: Origin
+    raw: bytes = field(repr=False)
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +173,44 @@ def record_refund(refund: ReceivedRefund) -> Recorded:
 
 @retried
 @transaction.atomic
+def record_failed_refund(failed: FailedRefund) -> Recorded:
+    """Undo a refund in the books whose money came back, tell the buyer, and put it before a person: he has neither his
+    money nor what he paid for. One that was never recorded needs no undoing. Repeating it changes nothing.
+    """
+    refund = PaymentEvent.objects.filter(event_id=failed.refund_id, event_type=EventType.STRIPE_REFUND).first()
+    if refund is None:
+        return Recorded(Outcome.DUPLICATE, None)
+    customer = Customer.objects.locked().get(pk=refund.customer_id)
+    known = PaymentEvent.objects.filter(event_id=failed.refund_id, event_type=EventType.STRIPE_FAILED_REFUND).first()
+    if known is not None:
+        return Recorded(Outcome.DUPLICATE, known)
+    now = database_now()
+    event = _write(
+        failed.raw,
+        event_id=refund.event_id,
+        event_type=EventType.STRIPE_FAILED_REFUND,
+        payment_method=refund.payment_method,
+        customer=customer,
+        invoice=refund.invoice,
+        plan=refund.plan,
+        amount=refund.amount,
+        currency=refund.currency,
+        status=EventStatus.PROCESSED,
+        origin=failed.origin,
+        occurred_at=min(max(failed.occurred_at, refund.occurred_at), now),
+        received_at=now,
+        reference=refund.reference,
+        refund_of=refund.refund_of,
+    )
+    Notice.objects.owed().filter(event=refund).update(given_up_at=now, error="it failed before that was sent")
+    Notice.objects.create(event=event, kind=NoticeKind.REFUND_FAILED)
+    detail = f"{refund.money} of payment {refund.refund_of_id} did not arrive: {failed.reason}."
+    _hold_bytes(HoldReason.REFUND_FAILED, failed.raw, detail)
+    return Recorded(Outcome.PROCESSED, event)
+
+
+@retried
+@transaction.atomic
 def hold_unreadable(*, evidence: bytes, detail: str) -> Hold:
     """Keep a report of money that cannot become a ledger row, for a person to read; once for the same bytes."""
     return _hold_bytes(HoldReason.UNREADABLE, evidence, detail)
@@ -157,10 +218,10 @@ def hold_unreadable(*, evidence: bytes, detail: str) -> Hold:
 
 def is_recorded(report: ReceivedPayment | ReceivedRefund) -> bool:
     """Whether the books have it: as an event, as a refund that waits for its payment, or as bytes that are held."""
-    if PaymentEvent.objects.filter(event_id=report.charge_id, event_type=report.event_type).exists():
-        return True
     if isinstance(report, ReceivedPayment):
-        return False
+        return PaymentEvent.objects.filter(event_id=report.charge_id, event_type=report.event_type).exists()
+    if PaymentEvent.objects.filter(event_id=report.event_id, event_type=report.event_type).exists():
+        return True
     early = EarlyRefund.objects.filter(event_id=report.charge_id, event_type=report.event_type)
     return early.exists() or is_held(report.raw)
 
@@ -312,7 +373,7 @@ def _grant_for(event: PaymentEvent, invoice: Invoice | None, plan: Plan | None) 
 @transaction.atomic
 def _record_refund(refund: ReceivedRefund) -> Recorded:
     customer = _locked_payer(refund.payer)
-    known = PaymentEvent.objects.filter(event_id=refund.charge_id, event_type=refund.event_type).first()
+    known = PaymentEvent.objects.filter(event_id=refund.event_id, event_type=refund.event_type).first()
     if known is not None:
         return _duplicate(known, customer, refund.money)
     payment = PaymentEvent.objects.filter(
@@ -324,28 +385,58 @@ def _record_refund(refund: ReceivedRefund) -> Recorded:
         detail = f"Paid by {payment.customer.user_id}, refund reported for {customer.user_id}."
         _hold_bytes(HoldReason.FOREIGN_REFUND, refund.raw, detail)
         return Recorded(Outcome.HELD, None)
-    if refund.money is not None and refund.money != payment.money:
+    if refund.money is not None and not _can_be_given_back(refund, payment):
         detail = f"Paid {payment.money}, refund reported of {refund.money}."
         _hold_bytes(HoldReason.REFUND_MISMATCH, refund.raw, detail)
         return Recorded(Outcome.HELD, None)
     event = _give_back(
-        payment, occurred_at=refund.occurred_at, origin=refund.origin, raw=refund.raw, reason=refund.reason
+        payment,
+        occurred_at=refund.occurred_at,
+        origin=refund.origin,
+        raw=refund.raw,
+        reason=refund.reason,
+        part=refund.money if refund.refund_id else None,
+        refund_id=refund.refund_id,
+        intent=refund.intent,
     )
     return Recorded(Outcome.PROCESSED, event)
 
 
-def _give_back(payment: PaymentEvent, *, occurred_at: datetime, origin: str, raw: bytes, reason: str) -> PaymentEvent:
-    """The refund's whole effect; the caller holds the customer's lock and knows it is not recorded yet."""
+def _can_be_given_back(refund: ReceivedRefund, payment: PaymentEvent) -> bool:
+    """The whole of it; or a part, where a refund has an id of its own, of what is left."""
+    if not refund.refund_id:
+        return refund.money == payment.money
+    return (
+        refund.money is not None and refund.money.currency == payment.currency and refund.money.amount <= payment.left
+    )
+
+
+def _give_back(
+    payment: PaymentEvent,
+    *,
+    occurred_at: datetime,
+    origin: str,
+    raw: bytes,
+    reason: str,
+    part: Money | None = None,
+    refund_id: str = "",
+    intent: UUID | None = None,
+) -> PaymentEvent:
+    """The refund's whole effect; the caller holds the customer's lock and knows it is not recorded yet.
+
+    A part leaves what the payment gave, until nothing of the payment is left.
+    """
     now = database_now()
+    is_whole = part is None or part.amount == payment.left
     event = _write(
         raw,
-        event_id=payment.event_id,
+        event_id=refund_id or payment.event_id,
         event_type=EventType.refund_by(PaymentMethod(payment.payment_method)),
         payment_method=payment.payment_method,
         customer=payment.customer,
         invoice=payment.invoice,
         plan=payment.plan,
-        amount=payment.amount,
+        amount=part.amount if part else payment.amount,
         currency=payment.currency,
         status=EventStatus.PROCESSED,
         origin=origin,
@@ -354,29 +445,36 @@ def _give_back(payment: PaymentEvent, *, occurred_at: datetime, origin: str, raw
         reference=payment.reference,
         refund_of=payment,
     )
-    for grant in Grant.objects.filter(source=payment.source, revoked_at=None):
-        access.revoke(grant=grant, reason=reason, now=now)
-    Hold.objects.unresolved().filter(event=payment).update(
-        resolution=Resolution.REFUNDED, resolved_at=now, resolved_by=f"refund:{event.pk}", resolved_why=reason
-    )
-    # Only what was not yet said is withdrawn: a buyer never reads of a confirmation after the refund.
-    Notice.objects.owed().filter(event=payment).update(given_up_at=now, error="refunded before it was sent")
+    answered = Refund.objects.open().filter(payment=payment)
+    if is_whole:
+        _take_back(payment, event, reason=reason, now=now)
+    else:
+        answered = answered.filter(pk=intent) if intent else answered.none()
     Notice.objects.create(event=event, kind=NoticeKind.REFUNDED)
     # Whoever asked for it has what he wanted, whichever way we learnt of it.
-    Refund.objects.open().filter(payment=payment).update(
-        status=RefundStatus.CONFIRMED, confirmed_at=now, detail="Given back."
-    )
+    answered.update(status=RefundStatus.CONFIRMED, confirmed_at=now, detail="Given back.")
     count_refund(RefundResult.CONFIRMED, source=origin)
     logger.info(
         "payment refunded",
         user_id=payment.customer.user_id,
         plan_code=payment.plan_id,
-        amount=payment.amount,
+        amount=event.amount,
         currency=payment.currency,
         payment_id=str(payment.pk),
         origin=origin,
     )
     return event
+
+
+def _take_back(payment: PaymentEvent, refund: PaymentEvent, *, reason: str, now: datetime) -> None:
+    """End what a payment gave of which nothing is left, and what is still open about it."""
+    for grant in Grant.objects.filter(source=payment.source, revoked_at=None):
+        access.revoke(grant=grant, reason=reason, now=now)
+    Hold.objects.unresolved().filter(event=payment).update(
+        resolution=Resolution.REFUNDED, resolved_at=now, resolved_by=f"refund:{refund.pk}", resolved_why=reason
+    )
+    # Only what was not yet said is withdrawn: a buyer never reads of a confirmation after the refund.
+    Notice.objects.owed().filter(event=payment).update(given_up_at=now, error="refunded before it was sent")
 
 
 COUNT_REFUND = """
@@ -489,9 +587,8 @@ def _lost_invoice(payment: ReceivedPayment, customer: Customer) -> Invoice | Non
 
 def _quoted(payment: ReceivedPayment) -> payloads.Quoted | None:
     """What we once signed for this payer and price."""
-    if not isinstance(payment.payer, int):
-        return None
-    return payloads.read(payment.payload, payer=payment.payer, price=payment.money)
+    payer = payment.payer if isinstance(payment.payer, int) else payment.payer.telegram_user_id
+    return payloads.read(payment.payload, payer=payer, price=payment.money)
 
 
 def _write(raw: bytes, **facts: object) -> PaymentEvent:

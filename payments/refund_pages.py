@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -21,7 +22,8 @@ from config.confirmation import confirmed
 from entitlements import audit
 from entitlements.decisions import DecisionForm
 from payments import staff_refunds, subscriptions
-from payments.models import PaymentEvent, Refund
+from payments.models import PaymentEvent, PaymentMethod, Refund
+from payments.money import exponent, sum_in_words
 from payments.refunding import RefundingError
 
 
@@ -115,8 +117,12 @@ class RefundPages(FactAdmin):
         entered = request.POST.dict() if request.method == "POST" else FIRST_SHOWN
         form = RefundForm(request.POST if decided(request) else None, initial=entered)
         if form.is_bound and form.is_valid():
+            decided_on = dict(form.cleaned_data)
             try:
-                refund = staff_refunds.refund_by_staff(payment=payment, staff=staff_of(request), **form.cleaned_data)
+                decided_on["amount"] = in_smallest_unit(decided_on["amount"], payment.currency)
+                refund = staff_refunds.refund_by_staff(payment=payment, staff=staff_of(request), **decided_on)
+            except forms.ValidationError as refusal:
+                form.add_error("amount", refusal)
             except RefundingError as refusal:
                 form.add_error(None, staff_refunds.in_words(refusal))
             else:
@@ -125,6 +131,8 @@ class RefundPages(FactAdmin):
             "title": "Give a payment back",
             "payment": payment,
             "taken_back": staff_refunds.taken_back(payment),
+            "in_parts": payment.payment_method == PaymentMethod.STRIPE,
+            "left": sum_in_words(payment.left, payment.currency),
             "why_not": staff_refunds.why_not(payment),
             "of_subscription": subscriptions.is_of_subscription(payment),
             "form": form,
@@ -180,11 +188,31 @@ FIRST_SHOWN = {"cancel_subscription": True}
 
 
 class RefundForm(DecisionForm):
-    """Why, and whether the subscription is cancelled too. What is not ticked is not sent: FIRST_SHOWN is ticked."""
+    """Why, how much of it where parts can be, and whether the subscription is cancelled too. What is not ticked is not
+    sent: FIRST_SHOWN is ticked.
+    """
+
+    amount = forms.DecimalField(
+        label="How much, as people write it; empty: all that is left",
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+    )
 
     cancel_subscription = forms.BooleanField(
         label="Cancel the subscription too: it renews no more", required=False, widget=UnfoldBooleanWidget
     )
+
+
+def in_smallest_unit(amount: Decimal | None, currency: str) -> int | None:
+    """
+    :raises forms.ValidationError: it is nothing, less than that, or finer than the currency
+    """
+    if amount is None:
+        return None
+    smallest = amount.scaleb(exponent(currency))
+    if smallest <= 0 or smallest != smallest.to_integral_value():
+        raise forms.ValidationError(f"This is no amount in {currency}.")
+    return int(smallest)
 
 
 class SelectionForm(forms.Form):

@@ -5,7 +5,8 @@ ledger by its index on the time of receipt. A periodic job moves the moment forw
 is still open (config.database.settled_moment), so that nothing can appear before it any more.
 
 A payment is revenue once it is processed, or held and then granted by staff; it counts on the day it was made. Its
-refund counts on the day of the refund. A payment that was never revenue takes nothing away when it is given back.
+refund counts on the day of the refund; if that did not arrive, it is taken off again on the day it came back. A
+payment that was never revenue takes nothing away when it is given back.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ LEDGER = """
     FROM payments_hold AS hold JOIN payments_paymentevent AS payment ON payment.id = hold.event_id
     WHERE hold.resolution = 'granted' AND hold.resolved_at > {after} AND hold.resolved_at <= {until}
     UNION ALL
-    SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(plan_id, ''), currency, payment_method, 0, amount, 0, 1
+    SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(plan_id, ''), currency, payment_method, 0,
+           CASE split_part(event_type, '.', 2) WHEN 'failed_refund' THEN -amount ELSE amount END, 0,
+           CASE split_part(event_type, '.', 2) WHEN 'failed_refund' THEN -1 ELSE 1 END
     FROM payments_paymentevent AS refund
-    WHERE split_part(event_type, '.', 2) = 'refunded_payment'
+    WHERE split_part(event_type, '.', 2) IN ('refunded_payment', 'failed_refund')
       AND received_at > {after} AND received_at <= {until}
       AND (SELECT payment.status = 'processed' OR hold.resolution = 'granted'
            FROM payments_paymentevent AS payment LEFT JOIN payments_hold AS hold ON hold.event_id = payment.id

@@ -73,12 +73,15 @@ class OwnRefund(DecisionError):
 
 @retried
 @transaction.atomic
-def refund_by_staff(*, payment: PaymentEvent, staff: User, reason: str, cancel_subscription: bool = False) -> Refund:
+def refund_by_staff(
+    *, payment: PaymentEvent, staff: User, reason: str, amount: int | None = None, cancel_subscription: bool = False
+) -> Refund:
     """Have a payment given back. Asking again is refused, saying who asked.
 
     Above REFUND_APPROVAL_ABOVE it is only proposed.
 
-    :param cancel_subscription: with the refund, have Telegram stop the renewals of the payment's subscription
+    :param amount: in the smallest unit, where parts can be given back; by default all that is left
+    :param cancel_subscription: with the refund, have the channel stop the renewals of the payment's subscription
     :raises PermissionDenied: this person may not
     :raises audit.ReasonMissing: no reason is given
     :raises refunding.RefundingError: a subclass for each reason; `in_words` tells it
@@ -88,6 +91,7 @@ def refund_by_staff(*, payment: PaymentEvent, staff: User, reason: str, cancel_s
         payment_id=payment.pk,
         reason=reason,
         requested_by=audit.name_of(staff),
+        amount=amount,
         approval_above=settings.REFUND_APPROVAL_ABOVE,
         cancel_subscription=cancel_subscription,
     )
@@ -99,7 +103,7 @@ def refund_by_staff(*, payment: PaymentEvent, staff: User, reason: str, cancel_s
         after={
             "status": refund.status,
             "payment": str(payment.pk),
-            "money": str(payment.money),
+            "money": str(refund.money),
             "cancel_subscription": cancel_subscription,
         },
         customer=payment.customer,

@@ -18,7 +18,7 @@ from entitlements.models import Customer
 from payments import subscriptions
 from payments.cancelling import PAUSES
 from payments.channels import base as channel
-from payments.channels import telegram
+from payments.channels import stripe, telegram
 from payments.models import Order, PaymentMethod, Subscription, SubscriptionOrder, SubscriptionState
 from payments.refunding import BATCH, LEASE, PATIENCE
 
@@ -71,13 +71,20 @@ def order_by_staff(*, subscription: Subscription, what: Order, staff: User, reas
 
 def why_not(subscription: Subscription, what: Order) -> str:
     """Why it cannot be ordered now, in words fit for staff; empty as long as it can."""
-    if subscription.payment_method != PaymentMethod.TELEGRAM_STARS or subscription.customer.telegram_user_id is None:
+    if subscription.payment_method == PaymentMethod.STRIPE:
+        if not stripe.is_set_up():
+            return "Without STRIPE_SECRET_KEY it is cancelled in Stripe's dashboard alone."
+        if what == Order.ALLOW:
+            return "The customer renews it in Stripe's portal, which /status leads to."
+    elif subscription.payment_method != PaymentMethod.TELEGRAM_STARS or subscription.customer.telegram_user_id is None:
         return "Only a subscription in Stars, of a known Telegram account, is cancelled and allowed from here."
     if subscription.state == SubscriptionState.ENDED:
         return "It has ended. A new one is bought with /buy."
     if order := subscription.orders.open().first():
         by = audit.known_as(order.ordered_by)
-        return f"{by} asked Telegram on {order.created_at:%Y-%m-%d %H:%M} UTC, which has not answered yet."
+        return (
+            f"{by} asked {subscription.channel} on {order.created_at:%Y-%m-%d %H:%M} UTC, which has not answered yet."
+        )
     if what == Order.CANCEL and subscription.stopped_at:
         return f"It was stopped on {subscription.stopped_at:%Y-%m-%d %H:%M} UTC already."
     if what == Order.ALLOW and not subscription.stopped_at:
@@ -106,7 +113,11 @@ def pursue(*, order_id: UUID) -> None:
     except channel.Refused as error:
         _refuse(order, error.description or "no")
     except channel.Unavailable as error:
-        _leave(order, pause=timedelta(seconds=error.retry_after), detail=f"Not done yet: Telegram is {error}.")
+        _leave(
+            order,
+            pause=timedelta(seconds=error.retry_after),
+            detail=f"Not done yet: {order.subscription.channel} is {error}.",
+        )
     except channel.Unclear as error:
         _leave(order, pause=timedelta(), detail=f"Sent, not confirmed yet: {error}.")
     else:
@@ -114,6 +125,9 @@ def pursue(*, order_id: UUID) -> None:
 
 
 def _call(order: SubscriptionOrder) -> None:
+    if order.subscription.payment_method == PaymentMethod.STRIPE:
+        stripe.cancel_subscription(order.subscription.reference)
+        return
     change = telegram.cancel_subscription if order.what == Order.CANCEL else telegram.allow_subscription
     change(order.subscription.customer, first_charge=order.subscription.first_charge_id)
 
@@ -155,7 +169,12 @@ def _settle(order: SubscriptionOrder) -> None:
 @retried
 @transaction.atomic
 def _refuse(order: SubscriptionOrder, words: str) -> None:
-    if _change(order, next_attempt_at=None, refused_at=database_now(), detail=f"Telegram refused it: {words}."):
+    if _change(
+        order,
+        next_attempt_at=None,
+        refused_at=database_now(),
+        detail=f"{order.subscription.channel} refused it: {words}.",
+    ):
         subscriptions.log_of(order.subscription).error("order refused", order=str(order.what), why=words)
 
 

@@ -82,6 +82,8 @@ def period_paid(
             subscription, ended_at = followed
             return Period(reference, max(paid_at, ended_at) + PERIOD, subscription, is_first=False)
         ends_at = paid_at + PERIOD
+    if payment.subscription:  # its name is its own, whatever came before it
+        return Period(reference, ends_at, known[0] if known else None, is_first=not payment.renewal)
     if payment.renewal:
         return Period(reference, ends_at, _nearest(known, ends_at), is_first=False)
     headless = (each for each in known if not each.first_charge_known and paid_at < each.started_at)
@@ -237,6 +239,30 @@ def _is_news(subscription: Subscription, state: SubscriptionState, at: datetime)
     if at < subscription.state_changed_at:
         return False
     return state != SubscriptionState.FAILED or subscription.current_period_end <= at + OVERLAP
+
+
+@retried
+@transaction.atomic
+def note_state_at_stripe(*, reference: str, state: SubscriptionState, at: datetime, why: str) -> Subscription | None:
+    """Keep how Stripe says that a subscription stands; repeating it changes nothing.
+
+    :param reference: Stripe's name of it
+    :param at: when it said so
+    :return: the subscription; None where we know of none
+    """
+    of_name = Subscription.objects.filter(payment_method=PaymentMethod.STRIPE, reference=reference)
+    known = of_name.first()
+    if known is None:
+        return None
+    Customer.objects.locked().get(pk=known.customer_id)
+    subscription = of_name.select_related("customer").get(pk=known.pk)
+    has_ended = subscription.state == SubscriptionState.ENDED and state != SubscriptionState.ACTIVE
+    if subscription.state != state and not has_ended and _is_news(subscription, state, at):
+        if state == SubscriptionState.ACTIVE:
+            subscription.stopped_at = None  # the customer has undone it in the portal
+        _enter(subscription, state, at=at, why=why)
+        _save(subscription)
+    return subscription
 
 
 @retried

@@ -22,6 +22,7 @@ from payments import (
     watching,
 )
 from payments.channels.base import ChannelError
+from payments.stripe import inbox, processing, recovering
 
 # Seconds that a job may wait for Telegram: a worker that is told to stop waits for its jobs.
 PATIENCE = 3
@@ -138,6 +139,37 @@ def _reconcile(*, asked_by: str, full: bool) -> None:
         pass
     except (reconciling.ReconcilingError, ChannelError) as error:
         log.warning("not reconciled", why=str(error))  # the next does it
+
+
+@app.task(queue="updates")
+def process_stripe_event(event_pk: int) -> None:
+    """Make the next try of an event of Stripe. A second job for the same try finds nothing to do."""
+    processing.process(event_pk=event_pk)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", queueing_lock="sweep_stripe_events")
+def sweep_stripe_events(timestamp: int) -> None:
+    """Hand events to the workers again: those that failed when their pause is over, and those whose job was lost."""
+    inbox.sweep()
+
+
+@app.periodic(cron="23 * * * *")
+@app.task(queue="upkeep", queueing_lock="recover_stripe_events")
+def recover_stripe_events(timestamp: int) -> None:
+    """Find the events that Stripe could not bring."""
+    try:
+        if found := recovering.recover_events():
+            log.warning("events of Stripe found in its list", count=found)
+    except ChannelError as error:
+        log.warning("Stripe's list of events not read", why=str(error))  # the next does it
+
+
+@app.periodic(cron="51 3 * * *")
+@app.task(queue="upkeep", queueing_lock="blank_old_stripe_events")
+def blank_old_stripe_events(timestamp: int) -> None:
+    """Let go of what Stripe told us long ago; what was recorded of it stays with the ledger."""
+    inbox.blank_old_bodies()
 
 
 @app.periodic(cron="*/5 * * * *")

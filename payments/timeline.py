@@ -20,7 +20,9 @@ from payments.models import (
     Subscription,
     SubscriptionState,
 )
+from payments.models.ledger import FAILED_REFUNDS
 from payments.models.notices import REMINDERS
+from payments.money import sum_in_words
 from payments.subscriptions import is_of_subscription
 
 LATEST = 20
@@ -48,7 +50,11 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
         yield from _subscription(payment.subscription_payment.subscription)
     refunds = list(payment.refunds.all())
     for refund in refunds:
-        yield Entry(refund.received_at, f"{refund.money} given back", _origin(refund), Tone.BAD, refund)
+        what = "came back after it was given back" if refund.event_type in FAILED_REFUNDS else "given back"
+        yield Entry(refund.received_at, f"{refund.money} {what}", _origin(refund), Tone.BAD, refund)
+    for dispute in payment.disputes.all():
+        words = f"Disputed by the bank: {dispute.reason}, {dispute.status}"
+        yield Entry(dispute.opened_at, words, sum_in_words(dispute.amount, dispute.currency), Tone.BAD, dispute)
     # What staff did about an intent is told with it.
     yield from deeds_about([payment, *([hold] if hold else []), *grants, *refunds])
     for notice in Notice.objects.filter(event__in=[payment, *refunds]):
@@ -135,7 +141,13 @@ def _intent(intent: Refund) -> Iterator[Entry]:
         yield Entry(intent.subscription_cancelled_at, "Subscription cancelled", "It renews no more.", row=intent)
     if intent.cancel_refused_at:
         words = "Subscription not cancelled"
-        yield Entry(intent.cancel_refused_at, words, f"Telegram refused it: {intent.cancel_refusal}", Tone.BAD, intent)
+        yield Entry(
+            intent.cancel_refused_at,
+            words,
+            f"{intent.payment.channel} refused it: {intent.cancel_refusal}",
+            Tone.BAD,
+            intent,
+        )
 
 
 def _length(grant: Grant) -> str:

@@ -232,9 +232,10 @@ class TelegramGateway:
             )
         )
 
-    def send_link(self, *, chat_id: int, title: str, link: str, money: Money, language_code: str) -> int:
+    def send_link(self, *, chat_id: int, title: str, link: str, money: Money, renews: bool, language_code: str) -> int:
         with texts.speaking(language_code):
-            text, keyboard = texts.pay_by_link(title=title, money=money), keyboards.pay_by_link(link=link, money=money)
+            text = texts.pay_by_link(title=title, money=money, renews=renews)
+            keyboard = keyboards.pay_by_link(link=link, money=money)
         return self.send_message(chat_id=chat_id, text=text, keyboard=keyboard)
 
     # --- Refunds (payments.channels.base.RefundGateway) -------------------------------------------------------------

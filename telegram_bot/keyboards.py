@@ -58,6 +58,11 @@ class BuyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenPortal:
+    data = "portal"
+
+
+@dataclass(frozen=True, slots=True)
 class Remind:
     """To be reminded of subscriptions, or no more."""
 
@@ -70,6 +75,7 @@ class Remind:
 
 WISHES = re.compile(
     r"plans:(?P<page>\d{1,4})"
+    r"|(?P<portal>portal)"
     r"|plan:(?P<plan>[a-z0-9_]{1,50})"
     r"|buy:(?P<bought>[a-z0-9_]{1,50}):(?P<method>[spw])(?P<currency>[A-Z]{3})"
     r"|reminders:(?P<reminders>on|off)",
@@ -77,13 +83,15 @@ WISHES = re.compile(
 )
 
 
-def wish_of(data: str) -> SeePlans | SeePlan | BuyPlan | Remind | None:
+def wish_of(data: str) -> SeePlans | SeePlan | BuyPlan | OpenPortal | Remind | None:
     """What callback data asks for; None when it is not ours, or no longer."""
     match = WISHES.fullmatch(data)
     if match is None:
         return None
     if match["page"] is not None:
         return SeePlans(int(match["page"]))
+    if match["portal"] is not None:
+        return OpenPortal()
     if match["plan"] is not None:
         return SeePlan(match["plan"])
     if match["reminders"] is not None:
@@ -125,6 +133,14 @@ def plan(plan: Plan, prices: Sequence[Price]) -> InlineKeyboardMarkup:
         for price in prices
     ]
     return InlineKeyboardMarkup([*rows, [_button(texts.all_plans(), SeePlans())]])
+
+
+def open_portal() -> InlineKeyboardMarkup:
+    return InlineKeyboardMarkup([[_button(texts.open_portal(), OpenPortal())]])
+
+
+def portal(link: str) -> InlineKeyboardMarkup:
+    return InlineKeyboardMarkup([[InlineKeyboardButton(texts.open_portal(), url=link)]])
 
 
 def pay_by_link(*, link: str, money: Money) -> InlineKeyboardMarkup:

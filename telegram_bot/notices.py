@@ -234,6 +234,9 @@ def compose(notice: Notice) -> Message | None:
             case NoticeKind.REFUNDED:
                 returned = texts.payment_returned(title=_title(event), money=event.money)
                 return Message("\n\n".join([returned, *_access_by(event.refund_of or event)]))
+            case NoticeKind.REFUND_FAILED:
+                payment_id = str(event.refund_of_id)
+                return Message(texts.refund_failed(title=_title(event), money=event.money, payment_id=payment_id))
             case _:
                 return _reminder(notice)
 

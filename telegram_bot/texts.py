@@ -198,11 +198,11 @@ def pay_button(price: Price) -> str:
     return pay(price.money)
 
 
-def pay_by_link(*, title: str, money: Money) -> str:
-    return _("%(title)s for %(price)s, renewed by itself until you cancel it.") % {
-        "title": title,
-        "price": amount(money),
-    }
+def pay_by_link(*, title: str, money: Money, renews: bool) -> str:
+    words = {"title": title, "price": amount(money)}
+    if renews:
+        return _("%(title)s for %(price)s, renewed by itself until you cancel it.") % words
+    return _("%(title)s for %(price)s. The button opens the page where you pay.") % words
 
 
 def invoice_refused(error: InvoicingError | RateLimited) -> str:
@@ -211,7 +211,7 @@ def invoice_refused(error: InvoicingError | RateLimited) -> str:
         case RateLimited():
             return " ".join([_("That was a lot of invoices at once."), try_again_in(error.retry_after)])
         case ChannelUnavailable():
-            return " ".join([_("Telegram did not take the invoice just now."), try_again_in(error.retry_after)])
+            return " ".join([_("The invoice could not be made just now."), try_again_in(error.retry_after)])
         case AlreadyActive(renews=True):
             return _("You subscribe to this already, and it is renewed by itself. See /status.")
         case AlreadyActive(ends_at=None):
@@ -241,6 +241,18 @@ def checkout_refused(reason: str) -> str:
 # --- What one has and has paid --------------------------------------------------------------------------------------
 
 
+def open_portal() -> str:
+    return _("Cards, receipts, subscriptions")
+
+
+def portal_is_open() -> str:
+    return _("Here you see to your cards, receipts and subscriptions at Stripe. The link works for a few minutes.")
+
+
+def no_portal_now() -> str:
+    return _("That page cannot be opened just now. Please try again later.")
+
+
 def no_access_yet() -> str:
     return _("You have nothing yet. Send /plans to see what there is.")
 
@@ -262,10 +274,14 @@ def subscription(subscription: Subscription) -> str:
         case SubscriptionState.FAILED:
             return _("⚠️ %(title)s: the renewal of %(price)s, due on %(end)s, was not paid.") % words
     ends = _("⏹ %(title)s: cancelled, ends on %(end)s.") % words
-    return ends if subscription.stopped_at else " ".join([ends, _("Until then you can turn it on again in Telegram.")])
+    if subscription.stopped_at or subscription.payment_method == PaymentMethod.STRIPE:
+        return ends
+    return " ".join([ends, _("Until then you can turn it on again in Telegram.")])
 
 
-def how_to_cancel() -> str:
+def how_to_cancel(payment_method: str) -> str:
+    if payment_method == PaymentMethod.STRIPE:
+        return _("To cancel, renew or change the card at Stripe: send /status and press the button.")
     return _("To cancel or renew: Telegram's Settings → My Stars → My subscriptions.")
 
 
@@ -273,6 +289,12 @@ def subscription_reminder(subscription: Subscription) -> str:
     """What is about to happen to it, or has happened, and what to do."""
     words = _words_of(subscription)
     match subscription.state:
+        case SubscriptionState.ACTIVE if subscription.payment_method == PaymentMethod.STRIPE:
+            text = _("🔁 %(title)s is renewed on %(end)s: %(price)s from your card.")
+        case SubscriptionState.FAILED if subscription.payment_method == PaymentMethod.STRIPE:
+            text = _(
+                "⚠️ %(price)s for %(title)s could not be charged to your card. What you have lasts until %(grace)s."
+            )
         case SubscriptionState.ACTIVE:
             text = _("🔁 %(title)s is renewed on %(end)s for %(price)s. Please see that you have enough Stars by then.")
         case SubscriptionState.CANCELED:
@@ -284,7 +306,9 @@ def subscription_reminder(subscription: Subscription) -> str:
             )
         case _ended:
             return _("▫️ %(title)s ended on %(end)s. Send /plans to have it again.") % words
-    return "\n\n".join([text % words, *([] if subscription.stopped_at else [how_to_cancel()])])
+    return "\n\n".join(
+        [text % words, *([] if subscription.stopped_at else [how_to_cancel(subscription.payment_method)])]
+    )
 
 
 def _words_of(subscription: Subscription) -> dict[str, str]:
@@ -366,6 +390,15 @@ def payment_held(*, money: Money, reason: HoldReason, payment_id: str) -> str:
 
 def payment_returned(*, title: str, money: Money) -> str:
     return _("↩️ Returned: %(price)s for %(title)s.") % {"title": title, "price": amount(money)}
+
+
+def refund_failed(*, title: str, money: Money, payment_id: str) -> str:
+    failed = _("⚠️ Your %(price)s for %(title)s did not reach you: your bank sent it back.") % {
+        "title": title,
+        "price": amount(money),
+    }
+    ask = _("We look for another way. Questions: /paysupport, with the number %(number)s.") % {"number": payment_id}
+    return f"{failed} {ask}"
 
 
 def access_now(*, active: bool, ends_at: datetime | None) -> str:

@@ -11,6 +11,7 @@ from payments.models import (
     CheckoutDecision,
     Discrepancy,
     DiscrepancyKind,
+    Dispute,
     EarlyRefund,
     EventStatus,
     Hold,
@@ -27,6 +28,9 @@ from payments.models import (
     RefundTally,
     RevenueDay,
     StarTransaction,
+    StripeCustomer,
+    StripeEvent,
+    StripeReadUpTo,
     Subscription,
     SubscriptionChange,
     SubscriptionOrder,
@@ -89,6 +93,12 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
         kind=DiscrepancyKind.MISSING_THERE, transaction_id="<script>alert(1)</script>", direction="in", event=event,
         telegram_says="<script>alert(1)</script>", we_have="a payment", run=run,
     )  # fmt: skip
+    StripeEvent.objects.create(event_id="evt_1", kind="<script>", body=b"{}", status="dead", error="<script>")
+    StripeCustomer.objects.create(customer=alice, stripe_id="cus_1")
+    StripeReadUpTo.objects.create(moment=now)
+    Dispute.objects.create(
+        dispute_id="dp_1", payment=event, amount=1, currency="GBP", reason="<script>", status="lost", opened_at=now
+    )
     WebhookState.keep(pending=0, last_error_at=None, now=now)
     InvariantCheck.objects.create(check_name="entitlements", detail="<script>alert(1)</script>", checked_at=now)
     auditor = User.objects.create_user("<script>alert(1)</script>")

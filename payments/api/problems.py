@@ -36,9 +36,11 @@ def problem_of(error: invoicing.InvoicingError | refunding.RefundingError) -> Pr
         case invoicing.ChatUnavailable():
             return Problem(Code.CHAT_UNAVAILABLE)
         case invoicing.ChannelRefused():
-            return Problem(Code.UNAVAILABLE, "Telegram refused the invoice.", retry_after=REFUSAL_RETRY_AFTER)
+            return Problem(
+                Code.UNAVAILABLE, "The invoice was refused by who takes the money.", retry_after=REFUSAL_RETRY_AFTER
+            )
         case invoicing.ChannelUnavailable():
-            return Problem(Code.UNAVAILABLE, "Telegram is out of reach.", retry_after=error.retry_after)
+            return Problem(Code.UNAVAILABLE, "Who takes the money is out of reach.", retry_after=error.retry_after)
         case refunding.UnknownPayment():
             return Problem(Code.NOT_FOUND)
         case refunding.NotRefundable():

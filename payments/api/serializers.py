@@ -10,8 +10,8 @@ from rest_framework import serializers
 from config.api.fields import Amount, Currency, Day, Text, UserId, Word, Words
 from config.database import database_now
 from payments.invoicing import Delivery
-from payments.models import EventType, PaymentMethod, RefundStatus
-from payments.models.ledger import PAYMENTS
+from payments.models import PaymentMethod, RefundStatus
+from payments.models.ledger import FAILED_REFUNDS, PAYMENTS, REFUNDS
 from payments.revenue import Group
 from payments.selectors import PaymentStatus
 
@@ -49,7 +49,9 @@ class RefundReportSerializer(serializers.Serializer[Any]):
 
 class RefundRequestSerializer(serializers.Serializer[Any]):
     reason = Text(max_length=1000)
-    amount = Amount(required=False, help_text="The whole of the payment; there is no other.")
+    amount = Amount(
+        required=False, help_text="Of what was paid by Stripe; all of it by default, and always so of Stars."
+    )
 
 
 class RevenueQuerySerializer(serializers.Serializer[Any]):
@@ -112,6 +114,10 @@ class SentInvoiceSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField()
 
 
+class BillingPortalSerializer(serializers.Serializer[Any]):
+    portal_link = serializers.URLField()
+
+
 class PaymentSerializer(serializers.Serializer[Any]):
     payment_id = serializers.UUIDField()
     event_type = serializers.ChoiceField([each.value for each in PAYMENTS])
@@ -131,7 +137,7 @@ class PaymentPageSerializer(serializers.Serializer[Any]):
 
 
 class RefundSerializer(serializers.Serializer[Any]):
-    event_type = serializers.ChoiceField(EventType.values)
+    event_type = serializers.ChoiceField([each.value for each in (*REFUNDS, *FAILED_REFUNDS)])
     amount = serializers.IntegerField()
     currency = serializers.CharField()
     occurred_at = serializers.DateTimeField()

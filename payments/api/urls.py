@@ -8,6 +8,7 @@ from payments.api import views
 urlpatterns = [
     path("api/v1/catalog", views.CatalogView.as_view()),
     path("api/v1/telegram/payment/send-invoice", views.SendInvoiceView.as_view()),
+    path("api/v1/me/billing-portal", views.BillingPortalView.as_view()),
     path("api/v1/me/payments", views.MyPaymentsView.as_view()),
     path("api/v1/customers/<user_id:user_id>/payments", views.CustomerPaymentsView.as_view()),
     path("api/v1/customers/<user_id:user_id>/entitlements/<str:code>/explain", views.ExplainView.as_view()),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 
-from config.api import idempotency
+from config.api import idempotency, ratelimit
 from config.api.formats import json_response, rfc3339, rfc3339_or_null
 from config.api.pagination import page_of
 from config.api.problems import Code, Problem
@@ -22,9 +23,11 @@ from payments import invoicing, recording, refunding, selectors
 from payments.api import serializers
 from payments.api.answers import intent_row, payment_row, plan_row, refund_row, revenue_row, sent_invoice
 from payments.api.problems import refusals_as_problems
+from payments.channels.base import ChannelError, Unavailable
 from payments.models import Invoice, Origin, PaymentMethod, Plan
 from payments.money import STARS, Money
 from payments.revenue import revenue
+from payments.stripe import selling
 
 CURSOR = OpenApiParameter("cursor", str, description="From `next` or `previous` of another page.")
 
@@ -69,6 +72,24 @@ class SendInvoiceView(BuyerView):
             order["delivery"] = invoicing.Delivery(order["delivery"])
             invoice = invoicing.send_invoice(customer=self.buyer.customer, **order)
             return once.keep(sent_invoice(invoice, order["delivery"]))
+
+
+class BillingPortalView(BuyerView):
+    problems = (Code.NOT_FOUND, Code.RATE_LIMITED)
+
+    @extend_schema(operation_id="billing_portal", request=None, responses=serializers.BillingPortalSerializer)
+    def post(self, request: Request) -> HttpResponse:
+        """A page, good for minutes, where I see to my cards, receipts and subscriptions at Stripe."""
+        customer = self.buyer.customer
+        ratelimit.hit(subject=f"billing-portal:{customer.pk}", limit=5, window=timedelta(seconds=60))
+        try:
+            return json_response({"portal_link": selling.portal(customer)})
+        except selling.NeverPaidByStripe as error:
+            raise Problem(Code.NOT_FOUND) from error
+        except Unavailable as error:
+            raise Problem(Code.UNAVAILABLE, retry_after=error.retry_after) from error
+        except ChannelError as error:
+            raise Problem(Code.UNAVAILABLE) from error
 
 
 class MyPaymentsView(BuyerView):

@@ -48,6 +48,18 @@ class Unclear(ChannelError):
     """It may have happened or not: the answer was lost, late or unreadable."""
 
 
+class Faulty(Unclear):
+    """It was answered that something went wrong there; what is asked again under the same key is answered so again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How an invoice reached its customer; either may be None, not both."""
+
+    link: str | None
+    message_id: int | None
+
+
 class InvoiceGateway(Protocol):
     """The few calls of the Bot API that selling needs. Each is limited in time and raises a ChannelError."""
 
@@ -68,7 +80,7 @@ class InvoiceGateway(Protocol):
     ) -> str:
         """Make an invoice anybody can be handed as a link."""
 
-    def send_link(self, *, chat_id: int, title: str, link: str, money: Money, language_code: str) -> int:
+    def send_link(self, *, chat_id: int, title: str, link: str, money: Money, renews: bool, language_code: str) -> int:
         """Send a message whose button opens an invoice link, and return the message's id."""
 
 

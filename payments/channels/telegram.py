@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from entitlements.models import Customer
-from payments.channels.base import InvoiceGateway, ListedTransaction, RefundGateway
+from payments.channels.base import Delivered, InvoiceGateway, ListedTransaction, RefundGateway
 from payments.models import Invoice, PaymentEvent, PaymentMethod
 from payments.models.catalogue import RECURRING_DAYS
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """How an invoice reached its customer; either may be None, not both."""
-
-    link: str | None
-    message_id: int | None
 
 
 def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
@@ -53,14 +44,24 @@ def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
     if not to_chat:
         return Delivered(link=link, message_id=None)
     # Telegram sells subscriptions by link only, so the chat gets a message with the link on a button.
-    message_id = gateway.send_link(
-        chat_id=cast(int, chat_id),
-        title=plan.title,
+    return Delivered(link=link, message_id=send_link(invoice, link=link))
+
+
+def send_link(invoice: Invoice, *, link: str) -> int:
+    """Send a message with a button that leads to where the invoice is paid, and return its id. No transaction may be
+    open.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    gateway = cast(InvoiceGateway, import_string(settings.PAYMENTS_TELEGRAM_GATEWAY))
+    return gateway.send_link(
+        chat_id=cast(int, invoice.customer.telegram_user_id),
+        title=invoice.plan.title,
         link=link,
         money=invoice.price,
+        renews=invoice.recurring,
         language_code=invoice.customer.language_code,
     )
-    return Delivered(link=link, message_id=message_id)
 
 
 def refund(payment: PaymentEvent) -> None:

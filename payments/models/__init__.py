@@ -31,6 +31,7 @@ from payments.models.refunds import (
     StarTransaction,
 )
 from payments.models.revenue import RevenueDay, RevenueUpTo
+from payments.models.stripe import Dispute, StripeCustomer, StripeEvent, StripeEventStatus, StripeReadUpTo
 from payments.models.subscriptions import (
     Order,
     Subscription,
@@ -46,6 +47,7 @@ __all__ = [
     "Direction",
     "Discrepancy",
     "DiscrepancyKind",
+    "Dispute",
     "EarlyRefund",
     "EventStatus",
     "EventType",
@@ -75,6 +77,10 @@ __all__ = [
     "RevenueUpTo",
     "RunOutcome",
     "StarTransaction",
+    "StripeCustomer",
+    "StripeEvent",
+    "StripeEventStatus",
+    "StripeReadUpTo",
     "Subscription",
     "SubscriptionChange",
     "SubscriptionOrder",

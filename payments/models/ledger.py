@@ -25,6 +25,9 @@ class EventType(models.TextChoices):
     STARS_REFUND = "telegram_stars.refunded_payment", "Stars refunded"
     PROVIDER_PAYMENT = "telegram_provider.successful_payment", "card paid"
     PROVIDER_REFUND = "telegram_provider.refunded_payment", "card refunded"
+    STRIPE_PAYMENT = "stripe.successful_payment", "paid with Stripe"
+    STRIPE_REFUND = "stripe.refunded_payment", "refunded by Stripe"
+    STRIPE_FAILED_REFUND = "stripe.failed_refund", "refund by Stripe that came back"
 
     @classmethod
     def payment_by(cls, method: PaymentMethod) -> EventType:
@@ -35,8 +38,19 @@ class EventType(models.TextChoices):
         return cls(f"{method.value}.refunded_payment")
 
 
-PAYMENTS = (EventType.STARS_PAYMENT, EventType.PROVIDER_PAYMENT)
-REFUNDS = (EventType.STARS_REFUND, EventType.PROVIDER_REFUND)
+PAYMENTS = (EventType.STARS_PAYMENT, EventType.PROVIDER_PAYMENT, EventType.STRIPE_PAYMENT)
+REFUNDS = (EventType.STARS_REFUND, EventType.PROVIDER_REFUND, EventType.STRIPE_REFUND)
+KINDS = ("successful_payment", "refunded_payment", "failed_refund")
+# Money that had been given back and did not arrive: each undoes the refund with the same id.
+FAILED_REFUNDS = (EventType.STRIPE_FAILED_REFUND,)
+# Of the rows that belong to one payment, what is given back of it in all.
+GIVEN_BACK = models.Sum(
+    models.Case(
+        models.When(event_type__in=FAILED_REFUNDS, then=-models.F("amount")),
+        default=models.F("amount"),
+        output_field=models.BigIntegerField(),
+    )
+)
 
 
 class EventStatus(models.TextChoices):
@@ -62,6 +76,10 @@ class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
     def refunds(self) -> Self:
         return self.filter(event_type__in=REFUNDS)
 
+    def given_back(self) -> int:
+        """Of the refunds of one payment, the sum of those that did arrive, in the currency's smallest unit."""
+        return int(self.aggregate(sum=GIVEN_BACK)["sum"] or 0)
+
     def revenue(self) -> Self:
         """The payments and refunds that payments.revenue counts: a payment processed or granted, and its refund.
 
@@ -73,24 +91,27 @@ class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
         payment = PaymentEvent.objects.filter(pk=OuterRef("refund_of")).alias(resolution=resolution)
         paid = payment.annotate(counts=models.ExpressionWrapper(counts, models.BooleanField())).values("counts")
         return self.alias(resolution=resolution).filter(
-            Q(event_type__in=PAYMENTS) & counts | Q(event_type__in=REFUNDS) & Q(models.Subquery(paid))
+            Q(event_type__in=PAYMENTS) & counts
+            | Q(event_type__in=(*REFUNDS, *FAILED_REFUNDS)) & Q(models.Subquery(paid))
         )
 
     def newest_first(self) -> Self:
         return self.order_by("-occurred_at", "-pk")
 
     def with_refund(self) -> Self:
-        """Each payment with `refunded_at`: the time of its refund, or None."""
-        refund = PaymentEvent.objects.refunds().filter(
-            payment_method=OuterRef("payment_method"), event_id=OuterRef("event_id"), refund_of=OuterRef("pk")
+        """Each payment with `refunded_at`: the time from which all of it had been given back, or None."""
+        refunds = PaymentEvent.objects.filter(refund_of=OuterRef("pk")).order_by().values("refund_of")
+        summed = refunds.annotate(given_back=GIVEN_BACK, last=models.Max("occurred_at"))
+        return self.annotate(
+            refunded_at=models.Subquery(summed.filter(given_back__gte=OuterRef("amount")).values("last"))
         )
-        return self.annotate(refunded_at=models.Subquery(refund.values("occurred_at")[:1]))
 
 
 class PaymentEvent(models.Model):
-    """One event of money, recorded once and never changed: a payment received or given back.
+    """One event of money, recorded once and never changed: a payment received, given back, or come back after all.
 
-    `event_id` is the provider's charge id: opaque, case-sensitive, never trimmed.
+    `event_id` is the provider's charge id: opaque, case-sensitive, never trimmed. Where a payment can be given back in
+    parts, each of them has the provider's id of that refund, as has the row that undoes it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -137,12 +158,12 @@ class PaymentEvent(models.Model):
                     models.Func(
                         "event_type", "payment_method", function="starts_with", output_field=models.BooleanField()
                     ),
-                    event_type__regex=rf"^({'|'.join(PaymentMethod.values)})\.(successful|refunded)_payment$",
+                    event_type__regex=rf"^({'|'.join(PaymentMethod.values)})\.({'|'.join(KINDS)})$",
                 ),
             ),
             models.CheckConstraint(
                 name="payment_event_only_refunds_refund",
-                condition=Q(refund_of__isnull=True) | Q(event_type__regex="refunded_payment$"),
+                condition=Q(refund_of__isnull=True) | Q(event_type__regex="(refunded_payment|failed_refund)$"),
             ),
             models.CheckConstraint(
                 name="payment_event_not_before_it_happened", condition=Q(occurred_at__lte=models.F("received_at"))
@@ -176,8 +197,18 @@ class PaymentEvent(models.Model):
         return f"{self.get_event_type_display()}: {self.money}"
 
     @property
+    def left(self) -> int:
+        """Of a payment, what is not given back, in the currency's smallest unit."""
+        return self.amount - self.refunds.given_back()
+
+    @property
     def money(self) -> Money:
         return Money(self.amount, self.currency)
+
+    @property
+    def channel(self) -> str:
+        """Whom we ask to give it back, or to renew it no more, for sentences."""
+        return "Stripe" if self.payment_method == PaymentMethod.STRIPE else "Telegram"
 
     @property
     def source(self) -> str:
@@ -209,6 +240,7 @@ class HoldReason(models.TextChoices):
     BOUGHT_TWICE = "bought_twice", "the customer had it already"
     FOREIGN_REFUND = "foreign_refund", "a refund that names another customer than the payment"
     REFUND_MISMATCH = "refund_mismatch", "a refund of another amount than was paid"
+    REFUND_FAILED = "refund_failed", "a refund that did not arrive: the customer has neither money nor access"
     UNREADABLE = "unreadable", "its amount, currency or id cannot be read"
 
 

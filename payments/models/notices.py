@@ -17,6 +17,7 @@ class NoticeKind(models.TextChoices):
     PAYMENT_CONFIRMED = "payment_confirmed", "payment received, access given"
     PAYMENT_HELD = "payment_held", "payment received, being looked at"
     REFUNDED = "refunded", "payment given back"
+    REFUND_FAILED = "refund_failed", "payment given back did not arrive"
     SUBSCRIPTION_ENDING = "subscription_ending", "subscription soon renewed or over"
     SUBSCRIPTION_FAILED = "subscription_failed", "renewal of the subscription not paid"
     SUBSCRIPTION_ENDED = "subscription_ended", "subscription over"

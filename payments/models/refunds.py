@@ -90,10 +90,16 @@ class Refund(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     payment = models.ForeignKey(PaymentEvent, on_delete=models.PROTECT, related_name="refund_intents")
+    amount = models.BigIntegerField(
+        null=True, help_text="In the currency's smallest unit; empty where only the whole payment can be given back."
+    )
     reason = models.TextField()
     requested_by = models.TextField(help_text="staff:<id>, api:<prefix> or system.")
     status = models.CharField(max_length=9, choices=RefundStatus, default=RefundStatus.REQUESTED)
     attempts = models.PositiveIntegerField(default=0, help_text="How often the channel was called.")
+    faults = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How often the channel answered that something went wrong there."
+    )
     checks = models.PositiveIntegerField(default=0, help_text="How often the channel's list was searched in vain.")
     missed_at = models.DateTimeField(
         null=True, help_text="When the list was first searched in vain since the last call."
@@ -128,6 +134,7 @@ class Refund(models.Model):
             models.CheckConstraint(
                 name="refund_status", condition=Q(status__regex=rf"^({'|'.join(RefundStatus.values)})$")
             ),
+            models.CheckConstraint(name="refund_amount_positive", condition=Q(amount__isnull=True) | Q(amount__gt=0)),
             models.CheckConstraint(name="refund_has_a_reason", condition=~Q(reason="")),
             models.CheckConstraint(
                 name="refund_asked_by_somebody", condition=Q(requested_by__regex=r"^(staff:.+|api:.+|system)$")
@@ -186,7 +193,7 @@ class Refund(models.Model):
         triggers = [
             pgtrigger.ReadOnly(
                 name="refund_facts_stay",
-                fields=["id", "payment", "reason", "requested_by", "created_at", "cancel_subscription"],
+                fields=["id", "payment", "amount", "reason", "requested_by", "created_at", "cancel_subscription"],
             ),
             pgtrigger.Protect(
                 name="refund_states",
@@ -224,6 +231,11 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_status_display()}: {self.payment_id}"
+
+    @property
+    def money(self) -> Money:
+        """What is to be given back."""
+        return Money(self.amount or self.payment.amount, self.payment.currency)
 
 
 class RefundResult(models.TextChoices):

@@ -143,6 +143,11 @@ class Subscription(models.Model):
         return Money(self.amount, self.currency)
 
     @property
+    def channel(self) -> str:
+        """Whom we ask to renew it no more, for sentences."""
+        return "Stripe" if self.payment_method == PaymentMethod.STRIPE else "Telegram"
+
+    @property
     def renews(self) -> bool:
         """Whether the channel charges for it again by itself, as far as we know."""
         return self.state == SubscriptionState.ACTIVE

@@ -7,6 +7,7 @@ from entitlements.selectors import holdings
 from payments import reminding
 from payments.models import Plan
 from payments.selectors import payments_of, status_of
+from payments.stripe import selling
 from payments.subscriptions import subscriptions_of
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
@@ -32,10 +33,10 @@ def status(command: Command) -> None:
         )
     running = subscriptions_of(customer)
     if lines or running:
+        keyboard = keyboards.open_portal() if selling.has_portal(customer) else None
         parts = ["\n".join(lines), *(texts.subscription(each) for each in running)]
-        if running:
-            parts.append(texts.how_to_cancel())
-        gateway.send_message(chat_id=command.chat_id, text="\n\n".join(filter(None, parts)))
+        parts += [texts.how_to_cancel(method) for method in sorted({each.payment_method for each in running})]
+        gateway.send_message(chat_id=command.chat_id, text="\n\n".join(filter(None, parts)), keyboard=keyboard)
     else:
         gateway.send_message(chat_id=command.chat_id, text=texts.no_access_yet(), keyboard=keyboards.see_plans())
 

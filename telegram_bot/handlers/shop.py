@@ -8,13 +8,14 @@ from telegram import InlineKeyboardMarkup
 
 from config.api.ratelimit import RateLimited
 from payments import invoicing
-from payments.channels.base import Refused
+from payments.channels.base import ChannelError, Refused
 from payments.models import PaymentMethod, Plan
+from payments.stripe import selling
 from telegram_bot import keyboards, texts
 from telegram_bot.gateway import gateway
 from telegram_bot.handlers import account
 from telegram_bot.handlers.people import customer_of
-from telegram_bot.keyboards import BuyPlan, Remind, SeePlan, SeePlans
+from telegram_bot.keyboards import BuyPlan, OpenPortal, Remind, SeePlan, SeePlans
 from telegram_bot.updates import ButtonPress, Command, Person
 
 Screen: TypeAlias = tuple[str, InlineKeyboardMarkup | None]
@@ -54,6 +55,8 @@ def pressed(press: ButtonPress) -> None:
             _show(press, _card(plan) if plan else _list_of_plans(page=0))
         case BuyPlan(plan_code, payment_method, currency):
             refusal = _send_invoice(press.sender, plan_code=plan_code, payment_method=payment_method, currency=currency)
+        case OpenPortal():
+            refusal = _send_portal(press)
         case Remind(wanted):
             text = account.set_reminders(customer_of(press.sender), wanted=wanted)
             gateway.answer_button(query_id=press.query_id, text=text)
@@ -86,6 +89,16 @@ def _show(press: ButtonPress, screen: Screen) -> None:
         else:
             return
     gateway.send_message(chat_id=press.sender.id, text=text, keyboard=keyboard)
+
+
+def _send_portal(press: ButtonPress) -> str:
+    """Send the way to the page of Stripe. Returns what to tell him when there is none."""
+    try:
+        link = selling.portal(customer_of(press.sender))
+    except (selling.NeverPaidByStripe, ChannelError):
+        return texts.no_portal_now()
+    gateway.send_message(chat_id=press.sender.id, text=texts.portal_is_open(), keyboard=keyboards.portal(link))
+    return ""
 
 
 def _send_invoice(

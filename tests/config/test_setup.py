@@ -207,7 +207,14 @@ class Demo:
     def __init__(self, checkout: Path) -> None:
         self.port, self.telegram_port = free_port(), free_port()
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "demo", f"--port={self.port}", f"--telegram-port={self.telegram_port}"],
+            [
+                sys.executable,
+                "manage.py",
+                "demo",
+                f"--port={self.port}",
+                f"--telegram-port={self.telegram_port}",
+                f"--stripe-port={free_port()}",
+            ],
             cwd=checkout,
             env=environment(),
             stdin=subprocess.DEVNULL,
@@ -251,7 +258,9 @@ class TestTheDemo:
     def test_names_a_taken_port_and_starts_nothing(self, configured: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            told = manage(configured, "demo", f"--port={port}", f"--telegram-port={free_port()}")
+            told = manage(
+                configured, "demo", f"--port={port}", f"--telegram-port={free_port()}", f"--stripe-port={free_port()}"
+            )
 
         assert told.returncode == 1
         assert f"Port {port} cannot be used" in told.stderr

@@ -10,6 +10,7 @@ import psycopg
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from payments.channels import stripe
 from telegram_bot.gateway import TelegramGateway
 
 FAILED = 255
@@ -19,7 +20,7 @@ READS = re.compile(r"\s*(SELECT(?! procrastinate_)|SET|SHOW|SAVEPOINT|RELEASE)\b
 
 def boundaries(operation: Callable[[], object]) -> int:
     """How many boundaries the operation passes, which must end well: after each statement that writes, each commit
-    of such statements and each call of the Bot API.
+    of such statements and each call of the Bot API and of Stripe.
 
     The moment after one is the moment before the next; the first has one before it too.
     """
@@ -49,6 +50,7 @@ def _run(operation: Callable[[], object], die_at: int | None) -> None:
         counter.watch(psycopg.Cursor, "execute", does=counter.writes)
         counter.watch(psycopg.Connection, "commit", does=counter.commits)
         counter.watch(TelegramGateway, "_call", does=lambda *_: True)
+        counter.watch(stripe, "_call", does=lambda *_: True)
         counter.boundary()
         operation()
         code = counter.passed
@@ -77,8 +79,8 @@ class Counter:
             os.kill(os.getpid(), signal.SIGKILL)
         self.passed += 1
 
-    def watch(self, owner: type, name: str, *, does: Callable[..., bool]) -> None:
-        """Let a boundary follow each call of a method that changes something."""
+    def watch(self, owner: object, name: str, *, does: Callable[..., bool]) -> None:
+        """Let a boundary follow each call of a method, or of a module's function, that changes something."""
         original = getattr(owner, name)
 
         def watched(subject, *args, **kwargs):

@@ -136,7 +136,8 @@ class TestACatalogue:
         load(DEMO.read_text())
 
         gold = Plan.objects.get(code="gold_1m")
-        assert list(gold.prices.values_list("currency", "amount")) == [("XTR", 500), ("GBP", 2500)]
+        ways = [("telegram_stars", 500), ("telegram_provider", 2500), ("stripe", 2500)]
+        assert list(gold.prices.values_list("payment_method", "amount")) == ways
         assert "silver_3m" in on_sale()
         assert Plan.objects.filter(recurring=True).exists()
         assert Plan.objects.filter(when_active="extend").exists()

@@ -92,6 +92,9 @@ PLANTED = {
     "sums of customers": (
         "UPDATE payments_paymentevent SET amount = amount - 1 WHERE event_id = 'stxBack' AND refund_of_id IS NULL"
     ),
+    "parts given back": (
+        "UPDATE payments_paymentevent SET amount = amount - 1 WHERE event_id = 'stxBack' AND refund_of_id IS NULL"
+    ),
     "messages that are true": "UPDATE payments_notice SET kind = 'payment_confirmed' WHERE kind = 'payment_held'",
     "refunds under way": (
         "INSERT INTO payments_refund"

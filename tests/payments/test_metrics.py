@@ -22,6 +22,7 @@ from payments.models import (
     TallyResult,
 )
 from payments.recording import record_payment, record_refund
+from payments.stripe.metrics import count_event
 from telegram_bot.metrics import count_update
 from telegram_bot.models import IncomingUpdate, UpdateStatus
 from tests import updates
@@ -61,6 +62,10 @@ PROMISED = {
     "starledger_webhook_pending_updates": ("gauge",),
     "starledger_webhook_last_error_timestamp_seconds": ("gauge",),
     "starledger_webhook_checked_timestamp_seconds": ("gauge",),
+    "starledger_stripe_events_total": ("counter", "type", "outcome"),
+    "starledger_stripe_events_oldest_seconds": ("gauge",),
+    "starledger_stripe_events_undecided": ("gauge",),
+    "starledger_disputes_open": ("gauge",),
     "starledger_requests_total": ("counter", "area", "status"),
     "starledger_request_seconds": ("histogram", "area"),
 }
@@ -289,6 +294,7 @@ class TestTheExposition:
         metrics.observe_precheck(ok=True, reason="", seconds=0.01)
         entitlement_denied.labels("gold")
         count_update(kind="message", outcome="done")
+        count_event(kind="invoice.paid", outcome="done")
         scrape()
 
         text = Client().get("/metrics").content.decode()

@@ -258,7 +258,7 @@ class TestARefusal:
 
         answer = says(shop, alice, "/buy gold_1m")
 
-        assert answer == "Telegram did not take the invoice just now. Please try again in 9 seconds."
+        assert answer == "The invoice could not be made just now. Please try again in 9 seconds."
         assert Invoice.objects.get().status == InvoiceStatus.VOID
 
     def test_because_telegram_refuses_the_invoice_names_a_way_on(self, shop, gold, alice, local_telegram):

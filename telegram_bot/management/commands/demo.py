@@ -111,30 +111,38 @@ class Parts:
 
 
 class Command(BaseCommand):
-    help = "Runs everything on this machine: database, local Telegram, web server and worker."
+    help = "Runs everything on this machine: database, local Telegram and Stripe, web server and worker."
     requires_system_checks: list[str] = []  # they would be made again by each part
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=8000, help="of the shop (8000)")
         parser.add_argument("--telegram-port", type=int, default=8081, help="of the local Telegram (8081)")
+        parser.add_argument("--stripe-port", type=int, default=8082, help="of the local Stripe (8082)")
 
-    def handle(self, *args: Any, port: int, telegram_port: int, **options: Any) -> None:
+    def handle(self, *args: Any, port: int, telegram_port: int, stripe_port: int, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("The demo is for development: set DEBUG=true in .env, or use `manage.py serve`.")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         local = settings.TELEGRAM_IS_LOCAL
-        for wanted in (port, telegram_port) if local else (port,):
+        local_stripe = stripe_port if local and not settings.STRIPE_SECRET_KEY else None
+        for wanted in (port, *((telegram_port,) if local else ()), *((local_stripe,) if local_stripe else ())):
             _refuse_taken(wanted)
         if local:
             _choose("PUBLIC_URL", f"http://localhost:{port}")
             _choose("TELEGRAM_API_BASE_URL", f"http://{HOST}:{telegram_port}")
             _choose("TELEGRAM_WEBHOOK_URL", f"http://{HOST}:{port}/api/v1/telegram/webhook")
+        if local_stripe:
+            _choose("STRIPE_API_BASE", f"http://{HOST}:{local_stripe}")
+            _choose("STRIPE_SECRET_KEY", f"sk_test_{secrets.token_hex(12)}")
+            os.environ["STRIPE_WEBHOOK_SECRET"] = f"whsec_{secrets.token_hex(16)}"
         try:
             self._say("Preparing the database …")
             credentials = _prepare_database()
             with Parts() as parts:
                 self._say("Starting web server, worker and Telegram …")
+                if local_stripe:
+                    _start_stripe(parts, local_stripe, port)
                 self._start(parts, port, telegram_port if local else None)
                 self._show(parts.logs, port, credentials, _buyer(telegram_port) if local else None)
                 while True:
@@ -177,6 +185,15 @@ class Command(BaseCommand):
     def _say(self, words: str) -> None:
         self.stdout.write(words)
         self.stdout.flush()
+
+
+def _start_stripe(parts: Parts, stripe_port: int, port: int) -> None:
+    part = parts.start(
+        "local Stripe", "-m", "payments.sandbox",
+        "--port", str(stripe_port), "--secret-key", os.environ["STRIPE_SECRET_KEY"],
+        "--webhook", f"http://{HOST}:{port}/webhook/stripe", "--webhook-secret", os.environ["STRIPE_WEBHOOK_SECRET"],
+    )  # fmt: skip
+    parts.wait_for(part, stripe_port)
 
 
 @dataclass(frozen=True)
@@ -255,7 +272,8 @@ def _refuse_taken(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise CommandError(
-                f"Port {port} cannot be used ({error.strerror}). Choose others: make run PORT=8001 TELEGRAM_PORT=8082"
+                f"Port {port} cannot be used ({error.strerror}). Choose others: make run PORT=8001 TELEGRAM_PORT=8091 "
+                "STRIPE_PORT=8092"
             ) from error
 
 

@@ -1,0 +1,95 @@
+"""T06 for Stripe: two workers at the same money, in every order of their statements, leave the same books."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from entitlements.models import CustomerQuerySet
+from payments.models import Notice, PaymentEvent
+from payments.stripe import processing, refunds
+from tests.books import faults_in_the_books
+from tests.faults.interleaving import Choice, Operation, Turn, every_order, stage
+from tests.stripe.shop import Shop, club, quoted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+INTERRUPTIONS, ORDERS = 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Two operations, and how many lines of the ledger come of both whatever their order."""
+
+    first: Operation
+    second: Operation
+    ledger: int
+
+
+def acts(kind: str, thing: dict) -> Operation:
+    return lambda: processing.act(kind, thing)
+
+
+def one_payment_told_twice(stripe: Shop) -> Meeting:
+    session = stripe.charges(quoted())
+    told = acts("checkout.session.completed", session)
+    return Meeting(told, told, ledger=1)
+
+
+def a_payment_and_its_refund(stripe: Shop) -> Meeting:
+    session = stripe.charges(quoted())
+    stripe.account.refund_in_dashboard(session["payment_intent"])
+    charge = stripe.happened("charge.refunded")["data"]["object"]
+    return Meeting(acts("checkout.session.completed", session), acts("charge.refunded", charge), ledger=2)
+
+
+def a_refund_by_our_call_and_by_its_event(stripe: Shop) -> Meeting:
+    paid = stripe.sells(quoted())
+    stripe.account.refund_in_dashboard(paid.event_id, 1000)
+    charge = stripe.happened("charge.refunded")["data"]["object"]
+    ours = lambda: refunds.bring_up_to_date(paid, origin="api")  # noqa: E731 - as the other operations are
+    return Meeting(ours, acts("charge.refunded", charge), ledger=2)
+
+
+def two_renewals(stripe: Shop) -> Meeting:
+    stripe.sells(quoted(plan=club(), amount=900))
+    name = stripe.account.all("subscription")[0]["id"]
+    first, second = stripe.account.renew(name), stripe.account.renew(name)
+    return Meeting(acts("invoice.paid", first), acts("invoice.paid", second), ledger=3)
+
+
+@pytest.mark.parametrize(
+    "meet", [one_payment_told_twice, a_payment_and_its_refund, a_refund_by_our_call_and_by_its_event, two_renewals]
+)
+def test_in_every_order_the_books_are_right(stripe, meet: Callable[[Shop], Meeting]):
+    assert faults(stripe, meet) == []
+
+
+def test_without_the_customers_lock_they_would_not_be(stripe, monkeypatch):
+    monkeypatch.setattr(CustomerQuerySet, "locked", lambda customers: customers)
+
+    assert faults(stripe, two_renewals) != []
+
+
+def faults(stripe: Shop, meet: Callable[[Shop], Meeting]) -> list[str]:
+    """What is wrong after some orders of a meeting, with its books in the end."""
+    wrong, met, lines = [], False, 0
+    with stage() as actors:
+
+        def once(choose: Choice) -> list[Turn]:
+            nonlocal lines
+            meeting = meet(stripe)
+            turns = actors.play((meeting.first, meeting.second), choose)
+            lines += meeting.ledger
+            wrong.extend(actors.errors())
+            if PaymentEvent.objects.count() != lines:
+                wrong.append(f"{PaymentEvent.objects.count()} lines in the ledger instead of {lines}")
+            return turns
+
+        for turns in every_order(once, interruptions=INTERRUPTIONS, at_most=ORDERS, seed=6):
+            met |= len({turn.taken for turn in turns}) == 2
+
+    assert met, "they never met"
+    if Notice.objects.count() != lines:
+        wrong.append(f"{Notice.objects.count()} notices instead of {lines}")
+    return [*wrong, *faults_in_the_books()]
