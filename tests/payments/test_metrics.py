@@ -63,6 +63,7 @@ PROMISED = {
     "starledger_webhook_checked_timestamp_seconds": ("gauge",),
     "starledger_requests_total": ("counter", "area", "status"),
     "starledger_request_seconds": ("histogram", "area"),
+    "starledger_sign_ins_refused_total": ("counter",),
 }
 
 
