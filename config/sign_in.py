@@ -80,8 +80,9 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
         """Before anything is compared, so that an attempt too many costs nothing and tells nothing."""
         address = household_of(self.request)
         try:
-            hit(subject=f"sign-in:{address}:{self._name()}", limit=LIMIT_OF_NAME, window=WINDOW)
+            # The address first: one that is used up writes nothing any more, whatever names it comes with.
             hit(subject=f"sign-in:{address}", limit=LIMIT_OF_ADDRESS, window=WINDOW)
+            hit(subject=f"sign-in:{address}:{self._name()}", limit=LIMIT_OF_NAME, window=WINDOW)
         except RateLimited as error:
             seconds = {"seconds": error.retry_after}
             raise ValidationError(self.error_messages["too_many"], code="too_many", params=seconds) from error

@@ -10,6 +10,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from config.sign_in import LIMIT_OF_ADDRESS, LIMIT_OF_NAME, SignInForm
 from config.staff import Role, enrol
+from entitlements.models import RateLimit
 from tests.config.reading import figures
 
 pytestmark = pytest.mark.django_db
@@ -194,3 +195,9 @@ class TestGuessing:
             signs_in(dana, username=f"guess{number}")
 
         assert "Too many attempts" in signs_in(dana, otp_token=code_of(dana))
+
+    def test_of_many_names_writes_nothing_when_it_has_ended(self, dana):
+        for number in range(LIMIT_OF_ADDRESS + 5):
+            is_compared(f"guess{number}")
+
+        assert RateLimit.objects.count() == LIMIT_OF_ADDRESS + 1  # the names, and the address
