@@ -227,7 +227,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of any body
-# Calls of one address in any 60 seconds, where the API asks for no credentials.
+# Calls of one address in any 60 seconds, where the API asks for no credentials, and with credentials that are not good.
 OPEN_CALLS_PER_MINUTE = env.int("OPEN_CALLS_PER_MINUTE", default=300)
 if OPEN_CALLS_PER_MINUTE < 1:
     message = "OPEN_CALLS_PER_MINUTE is below 1: no buyer could sign in. Leave it out for 300."
