@@ -177,7 +177,7 @@ def _program_with(key: str) -> Program | None:
 
 
 class GoodKeys:
-    """Which keys are good, as of the last second: enough to tell most wrong ones without asking the database for each."""
+    """Which keys are good, as of the last second: enough to tell wrong ones without asking the database for each."""
 
     FRESH = 1.0  # seconds
 
