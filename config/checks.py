@@ -24,15 +24,24 @@ DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 OPEN_SOURCES = ("*", "http:", "https:", "'unsafe-inline'", "'unsafe-eval'")  # of scripts and styles, in a policy
 
 
-def faults(tag: str) -> list[CheckMessage]:
+def faults(tag: str, *, host: str = "localhost") -> list[CheckMessage]:
     """What is not as production needs it, warnings included; nothing in development that only this machine reaches.
 
     :param tag: `Tags.security` for the settings; `Tags.database` for the server, which is asked
+    :param host: where the process will listen, if it does
     """
-    if settings.DEBUG and settings.LOOPBACK:
+    if settings.DEBUG and settings.LOOPBACK and is_loopback(host):
         return []
     found = run_checks(tags=[tag], include_deployment_checks=True, databases=["default"])
     return [fault for fault in found if fault.is_serious(WARNING) and not fault.is_silenced()]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody reaches it but this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def goes_in_the_clear(url: str) -> bool:

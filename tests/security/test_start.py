@@ -108,6 +108,24 @@ class TestAnEnvironment:
 
         assert faults(Tags.security) == faults(Tags.database) == []
 
+    @pytest.mark.parametrize(
+        ("host", "is_reached_by_others"),
+        [
+            ("127.0.0.1", False),
+            ("127.0.0.2", False),
+            ("::1", False),
+            ("localhost", False),
+            ("0.0.0.0", True),  # noqa: S104 - a name of it, and nothing listens
+            ("::", True),
+            ("10.0.0.7", True),
+            ("shop.example", True),
+        ],
+    )
+    def test_of_development_is_held_to_everything_where_others_reach_it(self, settings, host, is_reached_by_others):
+        put_into(settings, DEBUG="true", PUBLIC_URL="http://localhost:8000", TELEGRAM_WEBHOOK_SECRET="")
+
+        assert ("starledger.E001" in {fault.id for fault in faults(Tags.security, host=host)}) == is_reached_by_others
+
     def test_may_silence_what_its_owner_knows_better(self):
         assert (
             "starledger.E013" in production_settings(SILENCED_SYSTEM_CHECKS="starledger.E013")["SILENCED_SYSTEM_CHECKS"]
@@ -249,6 +267,14 @@ class TestAProcess:
         [said] = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
         assert said.startswith(f"CommandError: {name} ")
         assert told in said
+
+    def test_of_development_does_not_listen_where_others_reach_it(self):
+        words = ["serve", "--host", "0.0.0.0", "--port", str(free_port())]  # noqa: S104 - it is refused
+
+        ended = self.run(*words, DEBUG="true", PUBLIC_URL="http://localhost:8000")
+
+        assert ended.returncode == 1
+        assert "CommandError: Others would reach a server of development at 0.0.0.0. Leave --host out" in ended.stderr
 
     def test_that_checks_the_deployment_finds_nothing_to_say(self):
         checked = self.run("check", "--deploy", "--database", "default", "--fail-level", "WARNING")
