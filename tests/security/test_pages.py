@@ -16,7 +16,7 @@ from tests.security.shop import Shop, outside_the_admin
 from tests.staff import signed_in
 
 EVERYWHERE = {
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",

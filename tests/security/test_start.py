@@ -114,6 +114,7 @@ class TestAnEnvironment:
         "environment",
         [
             {"JWT_SIGNING_KEY_FALLBACKS": ",".join([ENVIRONMENT["JWT_SIGNING_KEY"]] * 2)},
+            {"HSTS_INCLUDE_SUBDOMAINS": "false"},
             {"TRUSTED_PROXIES": "10.0.0.0/8,2400:cb00::/32,unix", "TELEGRAM_IP_ALLOWLIST": "149.154.160.0/20"},
             {"TELEGRAM_WEBHOOK_URL": "https://proxy.example/starledger/api/v1/telegram/webhook"},
             {
