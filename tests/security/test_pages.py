@@ -76,6 +76,11 @@ class TestEveryAddress:
         with closing(Browser().open(address)) as answer:
             assert told(answer) == (EVERYWHERE, POLICY)
 
+    def test_says_nothing_of_subdomains_when_they_are_left_out(self, settings) -> None:
+        put_into(settings, HSTS_INCLUDE_SUBDOMAINS="false")
+
+        assert Browser().open("/nothing")["Strict-Transport-Security"] == "max-age=31536000"
+
 
 class TestPages:
     def test_load_nothing_from_elsewhere_and_say_so(self, shop: Shop, production) -> None:
