@@ -147,6 +147,7 @@ class KeySet:
     """
 
     TIME_LIMIT = 3.0  # seconds, of a fetch and of waiting for one
+    A_MOMENT = 0.1  # seconds, until whoever fetches has noted when he began
     PAUSE = timedelta(minutes=1).total_seconds()
     FRESH = timedelta(hours=1).total_seconds()
 
@@ -169,9 +170,10 @@ class KeySet:
         return key
 
     def _fetch(self) -> None:
-        # Whoever knows keys goes on with them while another thread fetches newer ones. Nobody waits for that without
-        # end: the name of the host is looked up by the system, whose limits are not ours.
-        if not self._lock.acquire(timeout=0 if self._keys else self.TIME_LIMIT):
+        # Whoever knows keys goes on with them while another thread fetches newer ones. Who knows none waits, but not
+        # beyond the limit of that fetch: it may take longer, for the system looks up the host's name as it likes.
+        patience = 0.0 if self._keys else max(self.A_MOMENT, self._tried_at + self.TIME_LIMIT - time.monotonic())
+        if not self._lock.acquire(timeout=patience):
             return
         try:
             if time.monotonic() - self._tried_at >= self.PAUSE:

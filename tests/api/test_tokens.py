@@ -226,11 +226,13 @@ class Issuer:
         self.asked = 0
         self.answers = True
         self.drips = False
+        self.pause = 0.0  # seconds, before it answers
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.asked += 1
+                time.sleep(issuer.pause)
                 body = json.dumps({"keys": issuer.published}).encode() if issuer.answers else b"<html>"
                 self.send_response(200 if issuer.answers else 502)
                 self.send_header("Content-Length", str(len(body)))
@@ -275,7 +277,8 @@ def keys_of_the_host():
 @pytest.fixture
 def host(keys_of_the_host, settings):
     tokens.key_set.cache_clear()
-    keys_of_the_host.asked, keys_of_the_host.answers, keys_of_the_host.drips = 0, True, False
+    keys_of_the_host.asked, keys_of_the_host.answers = 0, True
+    keys_of_the_host.drips, keys_of_the_host.pause = False, 0.0
     settings.JWT_JWKS_URL, settings.JWT_JWKS_ISSUER = keys_of_the_host.url, "https://host.example"
     published = list(keys_of_the_host.published)
     yield keys_of_the_host
@@ -352,8 +355,18 @@ class TestATokenOfAnotherIssuer:
         assert problem_of(bearing(host.token())) == (503, "unavailable")
         assert tokens.key_set(host.url)._lock.acquire(blocking=False)  # the next fetch is not hindered
 
-    def test_waits_no_longer_for_somebody_else_who_fetches_the_keys(self, host, monkeypatch):
-        monkeypatch.setattr(tokens.KeySet, "TIME_LIMIT", 0.5)
+    def test_is_good_for_all_who_come_while_the_keys_are_fetched(self, host, monkeypatch):
+        monkeypatch.setattr(tokens.KeySet, "TIME_LIMIT", 60)
+        host.pause = 0.5
+        keys = tokens.key_set(host.url)
+
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(keys.key, ["rsa"] * 8))
+
+        assert {key.key_id for key in found} == {"rsa"}
+        assert host.asked == 1
+
+    def test_waits_no_longer_for_somebody_else_who_fetches_the_keys(self, host):
         keys = tokens.key_set(host.url)
 
         with ThreadPoolExecutor(1) as threads, keys._lock:
