@@ -8,7 +8,7 @@ SILENCED_SYSTEM_CHECKS.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,21 +18,34 @@ from django.core.checks import WARNING, CheckMessage, Error, Tags, register, run
 from django.db import connections
 from django.http.request import validate_host
 
+from config.addresses import UNIX
+
 SHORTEST_TOKEN = 16  # characters of METRICS_TOKEN
+FEWEST_DIFFERENT = 5  # characters of any secret, as Django asks of SECRET_KEY
+WIDEST = {4: 8, 6: 16}  # the prefix of the largest network that proxies could have, by the version of IP
 REDIS = {"redis", "rediss", "redis+unix"}
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 OPEN_SOURCES = ("*", "http:", "https:", "'unsafe-inline'", "'unsafe-eval'")  # of scripts and styles, in a policy
 
 
-def faults(tag: str) -> list[CheckMessage]:
+def faults(tag: str, *, host: str = "localhost") -> list[CheckMessage]:
     """What is not as production needs it, warnings included; nothing in development that only this machine reaches.
 
     :param tag: `Tags.security` for the settings; `Tags.database` for the server, which is asked
+    :param host: where the process will listen, if it does
     """
-    if settings.DEBUG and settings.LOOPBACK:
+    if settings.DEBUG and settings.LOOPBACK and is_loopback(host):
         return []
     found = run_checks(tags=[tag], include_deployment_checks=True, databases=["default"])
     return [fault for fault in found if fault.is_serious(WARNING) and not fault.is_silenced()]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody reaches it but this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def goes_in_the_clear(url: str) -> bool:
@@ -46,24 +59,61 @@ def goes_in_the_clear(url: str) -> bool:
     return address.scheme == "http" and not is_near
 
 
+def can_be_guessed(secret: str) -> bool:
+    """Whether it is long perhaps, but no random characters."""
+    return len(set(secret)) < FEWEST_DIFFERENT
+
+
 # --- Settings -----------------------------------------------------------------------------------------------------
 
 
 @register(Tags.security, deploy=True)
 def secrets_are_different(**_: Any) -> Iterator[Error]:
+    """Those of different purposes; while one is rotated, nothing is lost by naming it twice."""
     named = [
         ("SECRET_KEY", settings.SECRET_KEY),
+        *(("SECRET_KEY_FALLBACKS", secret) for secret in settings.SECRET_KEY_FALLBACKS),
         ("JWT_SIGNING_KEY", settings.JWT_SIGNING_KEY),
+        *(("JWT_SIGNING_KEY_FALLBACKS", secret) for secret in settings.JWT_SIGNING_KEY_FALLBACKS),
         ("METRICS_TOKEN", settings.METRICS_TOKEN),
         *(("TELEGRAM_WEBHOOK_SECRET", secret) for secret in settings.TELEGRAM_WEBHOOK_SECRETS),
         *(("STRIPE_WEBHOOK_SECRET", secret) for secret in settings.STRIPE_WEBHOOK_SECRETS),
     ]
     for (name, secret), (other, same) in combinations(named, 2):
-        if secret and secret == same:
+        if secret and secret == same and name.removesuffix("_FALLBACKS") != other.removesuffix("_FALLBACKS"):
             yield Error(
                 f"{name} and {other} are the same secret: whoever is given the one has the other.",
                 hint=f"Set {other} to random characters of its own.",
                 id="starledger.E005",
+            )
+
+
+@register(Tags.security, deploy=True)
+def tokens_cannot_be_forged(**_: Any) -> Iterator[Error]:
+    named = {
+        "JWT_SIGNING_KEY": [settings.JWT_SIGNING_KEY],
+        "JWT_SIGNING_KEY_FALLBACKS": settings.JWT_SIGNING_KEY_FALLBACKS,
+    }
+    for name, keys in named.items():
+        if any(map(can_be_guessed, keys)):
+            yield Error(
+                f"{name} can be guessed: whoever does so signs in as anybody.",
+                hint=f"Set {name} to 32 or more random characters.",
+                id="starledger.E014",
+            )
+
+
+@register(Tags.security, deploy=True)
+def addresses_are_told_by_proxies_alone(**_: Any) -> Iterator[Error]:
+    for name in settings.TRUSTED_PROXIES:
+        if name == UNIX:
+            continue
+        network = ip_network(name)
+        if network.prefixlen < WIDEST[network.version]:
+            yield Error(
+                f"TRUSTED_PROXIES holds {name}: anybody could say that he comes from anywhere, and no limit holds.",
+                hint="Set TRUSTED_PROXIES to the addresses of your proxies, like 127.0.0.1.",
+                id="starledger.E015",
             )
 
 
@@ -97,7 +147,8 @@ def hosts_are_named(**_: Any) -> Iterator[Error]:
 @register(Tags.security, deploy=True)
 def metrics_are_closed(**_: Any) -> Iterator[Error]:
     """Without a token they are closed to everybody, which harms nobody."""
-    if settings.METRICS_TOKEN and len(settings.METRICS_TOKEN) < SHORTEST_TOKEN:
+    token = settings.METRICS_TOKEN
+    if token and (len(token) < SHORTEST_TOKEN or can_be_guessed(token)):
         yield Error(
             "METRICS_TOKEN can be guessed, and /metrics tells the revenue.",
             hint=f"Set METRICS_TOKEN to {SHORTEST_TOKEN} or more random characters, or leave it out.",

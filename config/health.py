@@ -82,7 +82,8 @@ def reasons_not_to_be_ready() -> dict[str, str]:
             require_current_schema()
             waits = {name: oldest_seconds() for name, oldest_seconds in BACKLOGS.items()}
     except SchemaBehind as error:
-        return {"migrations": str(error)}
+        log.warning("the database lacks migrations", missing=str(error))  # strangers need not know which
+        return {"migrations": "The database lacks migrations of this version: run `manage.py migrate`."}
     except Error:
         log.exception("the database does not answer")
         return {"database": "The database does not answer."}

@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from prometheus_client import Counter, Histogram
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from config.addresses import address_of
 from config.logging import milliseconds_since
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -27,12 +28,15 @@ REQUEST_SECONDS = Histogram(
 log = structlog.get_logger("request")
 
 
-def bind_request_id(request: HttpRequest) -> str:
-    """Give every line of this request its id: the caller's, when it is a plain word, or a new one."""
+def bind_request(request: HttpRequest) -> str:
+    """Give every line of this request its id, the caller's when it is a plain word, and the address it comes from.
+
+    Returns the id.
+    """
     given = request.META.get("HTTP_X_REQUEST_ID", "")
     request_id = given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     clear_contextvars()
-    bind_contextvars(request_id=request_id)
+    bind_contextvars(request_id=request_id, address=address_of(request))
     return request_id
 
 
@@ -56,7 +60,7 @@ class RequestLog:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
-        request_id = bind_request_id(request)
+        request_id = bind_request(request)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
         area = AREAS.get(request.path.partition("/")[2].partition("/")[0], "other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from django import forms
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -14,6 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django_otp import devices_for_user, match_token
+from prometheus_client import Counter
 from structlog.contextvars import bind_contextvars
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.sites import UnfoldAdminSite
@@ -24,6 +26,10 @@ from config.staff import set_own_password
 
 # Attempts within five minutes: of one name from one address, and of one address with whatever names.
 WINDOW, LIMIT_OF_NAME, LIMIT_OF_ADDRESS = timedelta(minutes=5), 10, 50
+
+REFUSED = Counter("starledger_sign_ins_refused", "Sign-ins and confirmations of staff that were refused.")
+
+log = structlog.get_logger(__name__)
 
 
 class SignInForm(AuthenticationForm):  # type: ignore[misc]
@@ -49,6 +55,13 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             self.fields["otp_token"].help_text = "Leave it empty if you have none."
 
     def clean(self) -> dict[str, Any]:
+        try:
+            return self._judged()
+        except ValidationError as refusal:
+            self._tell(refusal)
+            raise
+
+    def _judged(self) -> dict[str, Any]:
         self._count_attempt()
         cleaned: dict[str, Any] = super().clean()
         user = self.get_user()
@@ -66,14 +79,30 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
     def _count_attempt(self) -> None:
         """Before anything is compared, so that an attempt too many costs nothing and tells nothing."""
         address = household_of(self.request)
-        # As the account will be looked for, or other spellings of a name would have attempts of their own.
-        name = self.fields["username"].to_python(self["username"].value()).replace("\x00", "")[:150]
         try:
-            hit(subject=f"sign-in:{address}:{name}", limit=LIMIT_OF_NAME, window=WINDOW)
+            # The address first: one that is used up writes nothing any more, whatever names it comes with.
             hit(subject=f"sign-in:{address}", limit=LIMIT_OF_ADDRESS, window=WINDOW)
+            hit(subject=f"sign-in:{address}:{self._name()}", limit=LIMIT_OF_NAME, window=WINDOW)
         except RateLimited as error:
             seconds = {"seconds": error.retry_after}
             raise ValidationError(self.error_messages["too_many"], code="too_many", params=seconds) from error
+
+    def _tell(self, refusal: ValidationError) -> None:
+        """In the log, which has the address with each line, and in the metrics.
+
+        The account is named by its id, where there is one: what was entered as a name may be somebody's password.
+        """
+        REFUSED.inc()
+        account = None
+        if refusal.code != "too_many":
+            account = User.objects.filter(username=self._name()).values_list("pk", flat=True).first()
+        knows_password = self.get_user() is not None
+        log.warning("sign-in refused", reason=refusal.code, account=account, knows_password=knows_password)
+
+    def _name(self) -> str:
+        """As the account will be looked for, or other spellings of a name would have attempts of their own."""
+        name: str = self.fields["username"].to_python(self["username"].value())
+        return name.replace("\x00", "")[:150]
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import structlog
+from django.conf import settings
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import UniqueViolation
@@ -45,3 +48,10 @@ def forget_requests(timestamp: int) -> None:
     """Forget answers that no longer come back and attempts that no longer count."""
     idempotency.forget_old_keys()
     ratelimit.forget_old_attempts()
+
+
+@app.periodic(cron="47 3 * * *")
+@app.task(queue="upkeep", queueing_lock="forget_sessions")
+def forget_sessions(timestamp: int) -> None:
+    """Forget the sessions of staff that have expired."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()

@@ -20,6 +20,7 @@ from payments.models import Discrepancy, InvariantCheck, Notice, PaymentMethod, 
 
 LATEST_NOTICE = timedelta(minutes=5)
 LATEST_CHECK = timedelta(minutes=30)
+LONGEST_TURN = timedelta(hours=2)  # a check that takes as long as it may comes again after a hundred minutes
 
 
 def guards() -> Iterator[Finding]:
@@ -40,15 +41,24 @@ def books() -> Iterator[Finding]:
     """What the checks of the last hours found."""
     wrong = [f"{check.check_name} ({check.differences})" for check in InvariantCheck.objects.alarming()]
     latest = InvariantCheck.objects.aggregate(latest=Max("checked_at"))["latest"]
-    ago = database_now() - latest if latest else timedelta()
+    now = database_now()
+    ago = now - latest if latest else timedelta()
+    unfinished = InvariantCheck.objects.unfinished_since(now - LONGEST_TURN).order_by("check_name")
     if wrong:
         yield bad(
             "books", f"contradictions: {', '.join(wrong)}", "`manage.py recheck_ledger` tells each in a sentence."
         )
-    elif latest is None:
+    elif latest is None and not unfinished:
         yield skipped("books", "not looked at yet: a worker does so every five minutes")
     elif ago > LATEST_CHECK:
         yield bad("books", f"last looked at {how_long(ago.total_seconds())} ago", "Is `manage.py worker` running?")
+    elif unfinished:
+        names = ", ".join(check.check_name for check in unfinished)
+        yield bad(
+            "books",
+            f"these checks do not come to an end: {names}",
+            "`manage.py recheck_ledger` has the time; the lines `invariant not checked` of the log say why.",
+        )
     else:
         yield good("books", f"without contradictions, looked at {how_long(ago.total_seconds())} ago")
 

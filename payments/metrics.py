@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from config.database import database_now
-from payments import reconciling, tallies
+from payments import invariants, reconciling, tallies
 from payments.models import Discrepancy, Hold, InvariantCheck, Invoice, Notice, Refund, RefundTally
 
 # Finest where we want to be, and up to the ten seconds that Telegram waits.
@@ -107,11 +107,15 @@ class PaymentBooks(Collector):
             labels=["check"],
         )
         checked_at = GaugeMetricFamily(
-            "starledger_invariant_checked_timestamp_seconds", "When each check last looked.", labels=["check"]
+            "starledger_invariant_checked_timestamp_seconds",
+            "When each check last looked; 0 when it never came to an end.",
+            labels=["check"],
         )
-        for check in InvariantCheck.objects.order_by("check_name"):
-            differences.add_metric([check.check_name], check.differences)
-            checked_at.add_metric([check.check_name], check.checked_at.timestamp() if check.checked_at else 0)
+        known = InvariantCheck.objects.in_bulk()
+        for name in sorted(check.what for check in invariants.checks()):
+            check = known.get(name) or InvariantCheck(check_name=name)
+            differences.add_metric([name], check.differences)
+            checked_at.add_metric([name], check.checked_at.timestamp() if check.checked_at else 0)
         yield differences
         yield checked_at
 

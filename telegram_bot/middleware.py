@@ -31,7 +31,7 @@ class WebhookFirst:
             return self.application(environ, start_response)
         request = WSGIRequest(environ)
         began = time.perf_counter()
-        requests.bind_request_id(request)
+        requests.bind_request(request)
         try:
             response = webhook(request)  # whatever happens in it: it answers
         finally:

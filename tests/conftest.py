@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from procrastinate.contrib.django import models as queue
 
 from config import patience
-from config.api import ratelimit
+from config.api import authentication, ratelimit
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
@@ -62,9 +62,10 @@ def time_goes_on():
 
 @pytest.fixture(autouse=True)
 def nobody_has_been_refused():
-    """What this process remembers of limits belongs to rows that a test takes back."""
+    """What this process remembers of limits and keys belongs to rows that a test takes back."""
     yield
     ratelimit.refusals.forget()
+    authentication.good_keys.forget()
 
 
 class TelegramPosts:

@@ -6,13 +6,16 @@ import hashlib
 import hmac
 import re
 import secrets
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from time import monotonic
 from typing import Any, cast
 
 import structlog
 from django.db import connection
+from django.db.models import Q
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -74,6 +77,7 @@ class BearerAuthentication(BaseAuthentication):
             claims = tokens.read(token)
         except tokens.InvalidToken as error:
             log.info("token refused", reason=str(error))
+            ratelimit.hit_by_stranger(request)
             raise Problem(Code.INVALID_TOKEN) from error
         except tokens.KeysUnavailable as error:
             raise Problem(Code.UNAVAILABLE) from error
@@ -106,8 +110,12 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = credentials(request, "api-key")
         if key is None:
             return None
-        program = _program_with(key)
+        # One who is refused anyway need not be looked up: wrong keys beyond the limit do not reach the database. Nobody
+        # suffers for what others at his address do: a good key is a good key.
+        hopeless = ratelimit.strangers_wait(request) and not good_keys.may_hold(key)
+        program = None if hopeless else _program_with(key)
         if program is None:
+            ratelimit.hit_by_stranger(request)
             raise Problem(Code.INVALID_TOKEN, "This API key is unknown, expired or revoked.")
         bind_contextvars(api_client=program.client_id)
         if program.requests_per_minute is not None:
@@ -166,6 +174,42 @@ def _program_with(key: str) -> Program | None:
         # At most once a minute, so that reading does not become writing.
         ApiClient.objects.filter(pk=client_id).update(last_used_at=Now())
     return Program(client_id, prefix, frozenset(scopes), requests_per_minute)
+
+
+class GoodKeys:
+    """Which keys are good, as of the last second: enough to tell wrong ones without asking the database for each."""
+
+    FRESH = 1.0  # seconds
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # of the two that follow
+        self.forget()
+
+    def forget(self) -> None:
+        self._hashes: frozenset[bytes] = frozenset()
+        self._read_at = float("-inf")
+
+    def may_hold(self, key: str) -> bool:
+        """False only of a key that was not good when they were read last."""
+        if not self._lock.acquire(timeout=self.FRESH):
+            return True  # somebody reads them and gets no answer: whoever asks will see
+        try:
+            if monotonic() - self._read_at > self.FRESH:
+                read_at = monotonic()
+                self._hashes = _hashes_of_good_keys()
+                self._read_at = read_at
+            return _hash(key.partition(".")[2]) in self._hashes
+        finally:
+            self._lock.release()
+
+
+good_keys = GoodKeys()
+
+
+@retried
+def _hashes_of_good_keys() -> frozenset[bytes]:
+    good = ApiClient.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+    return frozenset(map(bytes, good.values_list("secret_hash", flat=True)))
 
 
 def _hash(secret: str) -> bytes:

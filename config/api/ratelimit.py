@@ -14,11 +14,13 @@ import structlog
 from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
+from django.http import HttpRequest
 from limits import RateLimitItemPerSecond
 from limits.errors import StorageError
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from config.addresses import household_of
 from config.database import retried
 from entitlements.models import RateLimit
 
@@ -52,6 +54,27 @@ def hit(*, subject: str, limit: int, window: timedelta = WINDOW) -> None:
             refusals.note(attempt, wait)
     if wait > 0:
         raise RateLimited(max(1, math.ceil(wait)))
+
+
+def hit_by_stranger(request: HttpRequest) -> None:
+    """Count one call of somebody who has not shown who he is, by where he comes from.
+
+    Who came through a socket of the file system comes from nowhere, and is not counted.
+
+    :raises RateLimited: that address has had its OPEN_CALLS_PER_MINUTE
+    """
+    if subject := _stranger(request):
+        hit(subject=subject, limit=settings.OPEN_CALLS_PER_MINUTE)
+
+
+def strangers_wait(request: HttpRequest) -> bool:
+    """Whether this process knows, without asking, that `hit_by_stranger` would refuse."""
+    return refusals.wait((_stranger(request), settings.OPEN_CALLS_PER_MINUTE, WINDOW)) > 0
+
+
+def _stranger(request: HttpRequest) -> str:
+    household = household_of(request)
+    return f"open:{household}" if household else ""
 
 
 Attempt: TypeAlias = tuple[str, int, timedelta]  # its subject, limit and window

@@ -55,15 +55,16 @@ class ProblemAwareSchema(AutoSchema):
         return dict(sorted(bodies.items()))
 
     def problems(self) -> list[Code]:
-        codes = {Code.UNAVAILABLE, *getattr(self.view, "problems", ())}
-        codes |= WITH_CREDENTIALS if self.view.authentication_classes else {Code.RATE_LIMITED}
+        codes = {Code.RATE_LIMITED, Code.UNAVAILABLE, *getattr(self.view, "problems", ())}
+        if self.view.authentication_classes:
+            codes |= WITH_CREDENTIALS
         for permission in self.view.get_permissions():
             if isinstance(permission, EntitlementRequired):
                 codes |= {Code.CUSTOMER_BLOCKED, Code.ENTITLEMENT_REQUIRED}
             elif isinstance(permission, IsBuyer):
                 codes.add(Code.CUSTOMER_BLOCKED)
             elif isinstance(permission, HasScope):
-                codes |= {Code.FORBIDDEN, Code.RATE_LIMITED}
+                codes.add(Code.FORBIDDEN)
         if self.method == "POST":
             codes |= WITH_BODY
         return [code for code in Code if code in codes]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+import httpx
 import jwt
 import structlog
 from django.conf import settings
@@ -121,6 +124,21 @@ def _claims(payload: dict[str, Any]) -> Claims:
     return Claims(sub, telegram_user_id)
 
 
+class KeyClient(jwt.PyJWKClient):
+    """PyJWT's, but its time limit is for the whole answer: a host that says a little every second has no more time."""
+
+    def fetch_data(self) -> Any:
+        """
+        :raises httpx.HTTPError, OSError, ValueError: no answer in time, an error, or no JSON
+        """
+        return asyncio.run(self._answer()).json()
+
+    async def _answer(self) -> httpx.Response:
+        # The system's certificates, among which operators put those of their own networks.
+        async with asyncio.timeout(self.timeout), httpx.AsyncClient(verify=ssl.create_default_context()) as client:
+            return (await client.get(self.uri)).raise_for_status()
+
+
 class KeySet:
     """Another issuer's public keys (JWKS), fetched when they are needed and kept.
 
@@ -128,12 +146,13 @@ class KeySet:
     so that forged names of keys are no way to keep us busy. Keys stay known while their issuer is out of reach.
     """
 
-    TIME_LIMIT = 3  # seconds
+    TIME_LIMIT = 3.0  # seconds, of a fetch and of waiting for one
+    A_MOMENT = 0.1  # seconds, until whoever fetches has noted when he began
     PAUSE = timedelta(minutes=1).total_seconds()
     FRESH = timedelta(hours=1).total_seconds()
 
     def __init__(self, url: str) -> None:
-        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=self.TIME_LIMIT)
+        self._client = KeyClient(url, cache_jwk_set=False, timeout=self.TIME_LIMIT)
         self._keys: dict[str, jwt.PyJWK] = {}
         self._tried_at = self._fetched_at = float("-inf")
         self._lock = threading.Lock()
@@ -151,15 +170,17 @@ class KeySet:
         return key
 
     def _fetch(self) -> None:
-        # Whoever knows keys goes on with them while another thread fetches newer ones.
-        if not self._lock.acquire(blocking=not self._keys):
+        # Whoever knows keys goes on with them while another thread fetches newer ones. Who knows none waits, but not
+        # beyond the limit of that fetch: it may take longer, for the system looks up the host's name as it likes.
+        patience = 0.0 if self._keys else max(self.A_MOMENT, self._tried_at + self.TIME_LIMIT - time.monotonic())
+        if not self._lock.acquire(timeout=patience):
             return
         try:
             if time.monotonic() - self._tried_at >= self.PAUSE:
                 self._tried_at = time.monotonic()
                 self._take(self._client.get_signing_keys())
-        except (jwt.PyJWTError, ValueError, OSError) as error:
-            log.warning("public keys of the other issuer not fetched", error=str(error))
+        except (jwt.PyJWTError, httpx.HTTPError, ValueError, OSError) as error:
+            log.warning("public keys of the other issuer not fetched", error=repr(error))
         finally:
             self._lock.release()
 

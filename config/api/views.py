@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
-from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -15,7 +14,6 @@ from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from config.addresses import household_of
 from config.api import ratelimit
 from config.api.authentication import ApiKeyAuthentication, BearerAuthentication, Buyer, Program
 from config.api.permissions import HasScope, IsBuyer
@@ -57,9 +55,7 @@ class OpenView(ApiView):
     permission_classes = [AllowAny]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        client = household_of(request)
-        if client:
-            ratelimit.hit(subject=f"open:{client}", limit=settings.OPEN_CALLS_PER_MINUTE)
+        ratelimit.hit_by_stranger(request)
         super().initial(request, *args, **kwargs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.core.checks import Tags
 from django.core.management.base import CommandError
 from django.db import Error
@@ -23,11 +24,15 @@ def require_database() -> None:
         raise CommandError(message) from error
 
 
-def require_production_settings() -> None:
+def require_production_settings(*, host: str = "localhost") -> None:
     """Asks the database too, so it has to be there.
 
+    :param host: where the process will listen, if it does: development is for this machine alone
     :raises CommandError: this is production, and something is not as it needs to be
     """
-    found = [*faults(Tags.security), *faults(Tags.database)]
+    found = [*faults(Tags.security, host=host), *faults(Tags.database, host=host)]
+    if found and settings.DEBUG and settings.LOOPBACK:
+        message = f"Others would reach a server of development at {host}. Leave --host out, or set DEBUG=false."
+        raise CommandError(message)
     if found:
         raise CommandError("\n".join(f"{fault.msg} {fault.hint or ''}".strip() + f" ({fault.id})" for fault in found))

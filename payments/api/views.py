@@ -50,7 +50,6 @@ class SendInvoiceView(BuyerView):
         Code.IDEMPOTENCY_IN_PROGRESS,
         Code.UNKNOWN_PLAN,
         Code.CURRENCY_NOT_OFFERED,
-        Code.RATE_LIMITED,
         Code.PAYMENTS_DISABLED,
     )
 

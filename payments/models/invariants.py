@@ -14,6 +14,10 @@ class InvariantCheckQuerySet(models.QuerySet["InvariantCheck"]):
     def alarming(self) -> models.QuerySet[InvariantCheck]:
         return self.filter(differences__gt=0)
 
+    def unfinished_since(self, moment: datetime) -> models.QuerySet[InvariantCheck]:
+        """Those that began to look and did not come to an end since then."""
+        return self.filter(Q(checked_at__lt=moment) | Q(checked_at=None, tried_at__isnull=False))
+
 
 class InvariantCheck(models.Model):
     """One check and how far it has come. One that looks at customers in turns has a pass through all of them."""

@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import cycle, islice
 from typing import Any
 
@@ -15,10 +16,11 @@ from django.test import Client, RequestFactory
 from django.urls import get_resolver
 from rest_framework.views import APIView
 
+from config.api.authentication import GoodKeys
 from config.api.docs import DocsView
 from config.api.schema import SchemaView
 from config.api.views import OpenView
-from entitlements.models import Scope
+from entitlements.models import ApiClient, Scope
 from payments.api.views import CatalogView, SendInvoiceView
 from payments.invoicing import ATTEMPTS_PER_MINUTE
 from telegram_bot.api.views import ExchangeInitDataView
@@ -184,6 +186,68 @@ class TestAnAddress:
         client = Client(REMOTE_ADDR="")
 
         assert {client.get(CATALOG).status_code for _ in range(12)} == {200}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("ten_open_calls")
+class TestWrongCredentials:
+    PROGRAMS, BUYERS = "/api/v1/customers/7/entitlements", "/api/v1/me/entitlements"
+
+    @pytest.fixture(autouse=True)
+    def in_one_second(self, monkeypatch):
+        """However slow this machine is."""
+        monkeypatch.setattr(GoodKeys, "FRESH", 3600.0)
+
+    def ask(self, path: str, authorization: str, address: str = STRANGER):
+        return Client(REMOTE_ADDR=address).get(path, headers={"Authorization": authorization})
+
+    def wrong(self, number: int) -> tuple[str, str]:
+        """One that was never good, of either kind."""
+        if number % 2:
+            return self.BUYERS, f"Bearer {signed(claims_of(), key=f'of somebody else, of thirty-two bytes {number}')}"
+        return self.PROGRAMS, f"Api-Key abcdefgh.{number:043}"
+
+    def use_up(self) -> None:
+        """Come with too many wrong ones, so that this is known when the next comes."""
+        for number in range(13):
+            self.ask(*self.wrong(number))
+
+    def test_are_counted_by_address_with_its_open_calls(self):
+        answers = [problem_of(self.ask(*self.wrong(number))) for number in range(14)]
+
+        assert answers == [(401, "invalid_token")] * 10 + [(429, "rate_limited")] * 4
+        assert Client(REMOTE_ADDR=STRANGER).get(CATALOG).status_code == 429
+        assert self.ask(*self.wrong(0), address="203.0.113.10").status_code == 401
+
+    def test_are_refused_without_a_query_when_there_were_too_many(self, django_assert_num_queries):
+        self.use_up()
+
+        with django_assert_num_queries(0):
+            assert {self.ask(*self.wrong(number)).status_code for number in range(8)} == {429}
+
+    def test_do_not_harm_good_ones_from_the_same_address(self, alice):
+        key = program(Scope.ENTITLEMENTS_READ).credentials["Authorization"]
+        self.use_up()
+
+        assert self.ask(self.PROGRAMS, key).status_code == 200
+        assert self.ask(self.BUYERS, f"Bearer {signed(claims_of(alice))}").status_code == 200
+
+    @pytest.mark.parametrize("ended", ["revoked_at", "expires_at"])
+    def test_are_also_those_that_were_good_once(self, ended, django_assert_num_queries):
+        key = program(Scope.ENTITLEMENTS_READ).credentials["Authorization"]
+        ApiClient.objects.update(**{ended: datetime.now(UTC)})
+        self.use_up()
+
+        with django_assert_num_queries(0):
+            assert self.ask(self.PROGRAMS, key).status_code == 429
+
+    def test_that_were_good_a_moment_ago_are_looked_up(self):
+        """What is known of good keys spares questions, and answers none."""
+        key = program(Scope.ENTITLEMENTS_READ).credentials["Authorization"]
+        self.use_up()
+        ApiClient.objects.update(revoked_at=datetime.now(UTC))
+
+        assert problem_of(self.ask(self.PROGRAMS, key)) == (429, "rate_limited")
 
 
 @pytest.mark.django_db

@@ -3,6 +3,8 @@
 import base64
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -223,16 +225,29 @@ class Issuer:
         ]
         self.asked = 0
         self.answers = True
+        self.drips = False
+        self.pause = 0.0  # seconds, before it answers
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.asked += 1
+                time.sleep(issuer.pause)
                 body = json.dumps({"keys": issuer.published}).encode() if issuer.answers else b"<html>"
                 self.send_response(200 if issuer.answers else 502)
                 self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # whoever asked has hung up
+                    if issuer.drips:
+                        self.drip()
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def drip(self) -> None:
+                """Say a little at a time, for longer than anybody should listen."""
+                self.flush_headers()
+                for letter in f"X-Slow: {'x' * 100}\r\n".encode():
+                    self.wfile.write(bytes([letter]))
+                    time.sleep(0.1)
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -263,6 +278,7 @@ def keys_of_the_host():
 def host(keys_of_the_host, settings):
     tokens.key_set.cache_clear()
     keys_of_the_host.asked, keys_of_the_host.answers = 0, True
+    keys_of_the_host.drips, keys_of_the_host.pause = False, 0.0
     settings.JWT_JWKS_URL, settings.JWT_JWKS_ISSUER = keys_of_the_host.url, "https://host.example"
     published = list(keys_of_the_host.published)
     yield keys_of_the_host
@@ -331,6 +347,32 @@ class TestATokenOfAnotherIssuer:
         host.answers = False
 
         assert problem_of(bearing(host.token())) == (503, "unavailable")
+
+    def test_waits_no_longer_for_an_issuer_that_says_a_little_at_a_time(self, host, monkeypatch):
+        monkeypatch.setattr(tokens.KeySet, "TIME_LIMIT", 0.5)
+        host.drips = True
+
+        assert problem_of(bearing(host.token())) == (503, "unavailable")
+        assert tokens.key_set(host.url)._lock.acquire(blocking=False)  # the next fetch is not hindered
+
+    def test_is_good_for_all_who_come_while_the_keys_are_fetched(self, host, monkeypatch):
+        monkeypatch.setattr(tokens.KeySet, "TIME_LIMIT", 60)
+        host.pause = 0.5
+        keys = tokens.key_set(host.url)
+
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(keys.key, ["rsa"] * 8))
+
+        assert {key.key_id for key in found} == {"rsa"}
+        assert host.asked == 1
+
+    def test_waits_no_longer_for_somebody_else_who_fetches_the_keys(self, host):
+        keys = tokens.key_set(host.url)
+
+        with ThreadPoolExecutor(1) as threads, keys._lock:
+            asked = threads.submit(keys.key, "rsa")
+            with pytest.raises(tokens.KeysUnavailable):
+                asked.result(timeout=60)
 
     def test_stays_good_while_its_issuer_is_out_of_reach(self, host):
         bearing(host.token())

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections
 from procrastinate.contrib.django import app
@@ -143,11 +144,13 @@ class TestAWorker:
 
         assert ProcrastinateJob.objects.filter(pk=job).exists() == stays
 
-    def test_expires_invoices_and_forgets_old_requests(self, gold):
+    def test_expires_invoices_and_forgets_old_requests_and_sessions(self, gold):
         lapsed = InvoiceFactory(plan=gold, expired=True)
         long_ago = database_now() - timedelta(days=2)
         IdempotencyKey.objects.create(caller="a", path="b", key="c", body_digest=b"d" * 32, created_at=long_ago)
         RateLimit.objects.create(subject="a", updated_at=long_ago)
+        Session.objects.create(session_key="over", expire_date=database_now() - timedelta(minutes=1))
+        Session.objects.create(session_key="good", expire_date=database_now() + timedelta(hours=1))
         done = [
             defer(f"{module}.tasks.{name}", timestamp=0)
             for module, name in [
@@ -157,17 +160,19 @@ class TestAWorker:
                 ("payments", "end_subscriptions"),
                 ("payments", "remind_of_subscriptions"),
                 ("config", "forget_requests"),
+                ("config", "forget_sessions"),
                 ("telegram_bot", "blank_old_bodies"),
             ]
         ]
 
         run_worker_once()
 
-        assert [status(job) for job in done] == ["succeeded"] * 7
+        assert [status(job) for job in done] == ["succeeded"] * len(done)
         lapsed.refresh_from_db()
         assert lapsed.status == InvoiceStatus.EXPIRED
         assert not IdempotencyKey.objects.exists()
         assert not RateLimit.objects.exists()
+        assert Session.objects.get().session_key == "good"
 
 
 @pytest.mark.usefixtures("test_queue")

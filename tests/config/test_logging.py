@@ -308,6 +308,13 @@ class TestARequest:
         assert line["duration_ms"] >= 0
         assert "canary" not in json.dumps(line)
 
+    def test_says_where_it_comes_from_also_through_a_proxy(self, lines, settings):
+        settings.TRUSTED_PROXIES = ["127.0.0.1"]
+        Client(REMOTE_ADDR="127.0.0.1").get("/healthz", headers={"X-Forwarded-For": "192.0.2.1, 203.0.113.9"})
+        Client(REMOTE_ADDR="198.51.100.7").get("/healthz", headers={"X-Forwarded-For": "192.0.2.1"})
+
+        assert [line["address"] for line in lines()] == ["203.0.113.9", "198.51.100.7"]
+
     def test_has_an_id_that_its_lines_and_its_answer_carry(self, lines):
         first, second = Client().get("/healthz"), Client().get("/healthz")
 

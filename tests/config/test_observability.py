@@ -12,7 +12,7 @@ import yaml
 from config.env import BASE_DIR
 from config.health import LONGEST_WAIT
 from payments import invariants
-from payments.doctor import LATEST_CHECK
+from payments.doctor import LATEST_CHECK, LONGEST_TURN
 from payments.reconciling import BEHIND
 from telegram_bot.webhook_watch import MOST_PENDING
 from tests.config.test_readme import COMMANDS, VARIABLES
@@ -93,6 +93,7 @@ class TestTheAlerts:
             ("StarledgerJobsBehind", LONGEST_WAIT),
             ("StarledgerReconciliationBehind", BEHIND.total_seconds()),
             ("StarledgerBooksNotChecked", LATEST_CHECK.total_seconds()),
+            ("StarledgerBooksCheckUnfinished", LONGEST_TURN.total_seconds()),
         ],
     )
     def test_have_the_limits_of_doctor_and_readyz(self, alert, limit):

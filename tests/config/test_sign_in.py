@@ -10,6 +10,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from config.sign_in import LIMIT_OF_ADDRESS, LIMIT_OF_NAME, SignInForm
 from config.staff import Role, enrol
+from entitlements.models import RateLimit
+from tests.config.reading import figures
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +87,47 @@ class TestStaff:
         assert WRONG in signs_in(dana)
 
 
+class TestARefusal:
+    def tells(self, lines) -> list[tuple]:
+        return [
+            (line["level"], line["address"], line["reason"], line["account"], line["knows_password"])
+            for line in lines()
+            if line["event"] == "sign-in refused"
+        ]
+
+    @pytest.mark.parametrize(
+        ("changes", "knows_password"),
+        [({"password": "guessed"}, False), ({"otp_token": "000000"}, True), ({"otp_token": ""}, True)],
+    )
+    def test_is_told_with_the_address_and_the_account_and_whether_the_password_is_known(
+        self, dana, lines, changes, knows_password
+    ):
+        signs_in(dana, address="203.0.113.9", **changes)
+
+        assert self.tells(lines) == [("warning", "203.0.113.9", "invalid_login", dana.user.pk, knows_password)]
+
+    def test_does_not_tell_what_was_entered(self, dana, lines):
+        signs_in(dana, username="somebodys-password-in-the-wrong-field", password="guessed")
+
+        [line] = [line for line in lines() if line["event"] == "sign-in refused"]
+        assert line["account"] is None
+        assert "somebodys-password" not in str(line)
+
+    def test_is_told_and_counted_also_of_attempts_too_many(self, dana, lines, settings):
+        settings.DEBUG = True
+        before = figures(Client())["starledger_sign_ins_refused_total"]
+        for _ in range(LIMIT_OF_NAME + 1):
+            signs_in(dana, password="guessed")
+
+        assert [reason for _, _, reason, _, _ in self.tells(lines)] == ["invalid_login"] * LIMIT_OF_NAME + ["too_many"]
+        assert figures(Client())["starledger_sign_ins_refused_total"] - before == LIMIT_OF_NAME + 1
+
+    def test_is_none_when_somebody_comes_in(self, dana, lines):
+        signs_in(dana, otp_token=code_of(dana))
+
+        assert self.tells(lines) == []
+
+
 def test_a_session_of_one_factor_opens_nothing(dana):
     client = Client()
     client.force_login(dana.user)
@@ -152,3 +195,9 @@ class TestGuessing:
             signs_in(dana, username=f"guess{number}")
 
         assert "Too many attempts" in signs_in(dana, otp_token=code_of(dana))
+
+    def test_of_many_names_writes_nothing_when_it_has_ended(self, dana):
+        for number in range(LIMIT_OF_ADDRESS + 5):
+            is_compared(f"guess{number}")
+
+        assert RateLimit.objects.count() == LIMIT_OF_ADDRESS + 1  # the names, and the address

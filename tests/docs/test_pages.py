@@ -134,3 +134,10 @@ def test_the_states_of_a_concept_are_those_of_the_database(concept, allowed):
     ]
 
     assert sorted(told) == sorted(allowed)
+
+
+def test_a_key_that_was_replaced_is_accepted_as_long_as_there_are_backups_of_its_time():
+    kept = re.search(r"BACKUP_DAYS:-(\d+)", text("deploy/backup"))
+    waited = re.search(r"After (\d+) days no session", text("docs/rotation.md"))
+
+    assert int(waited[1]) > int(kept[1]) + 1  # a dump is dropped when that many days and one more are over

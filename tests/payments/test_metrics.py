@@ -68,6 +68,7 @@ PROMISED = {
     "starledger_disputes_open": ("gauge",),
     "starledger_requests_total": ("counter", "area", "status"),
     "starledger_request_seconds": ("histogram", "area"),
+    "starledger_sign_ins_refused_total": ("counter",),
 }
 
 

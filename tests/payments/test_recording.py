@@ -261,6 +261,19 @@ class TestAPaymentThatDiffers:
         assert (made_anew.pk, made_anew.payload, made_anew.status) == (lost.pk, lost.payload, InvoiceStatus.PAID)
         assert Entitlement.objects.get().code == "gold"
 
+    def test_of_another_secret_key_is_held_for_an_invoice_that_is_lost_and_for_no_other(self, db, settings):
+        kept = InvoiceFactory(plan=PlanFactory())
+        lost = InvoiceFactory.build(customer=CustomerFactory(), plan=kept.plan)
+        settings.PAYLOAD_KEYS = [b"another key"]
+
+        for invoice, charge_id in ((kept, "stx1"), (lost, "stx2")):
+            record_payment(payment_of(invoice, charge_id=charge_id))
+
+        assert {event.reference: event.status for event in PaymentEvent.objects.all()} == {
+            kept.payload: EventStatus.PROCESSED,
+            lost.payload: EventStatus.HELD,
+        }
+
     def test_for_an_invoice_that_is_lost_is_given_once(self, db):
         lost = InvoiceFactory.build(customer=CustomerFactory(), plan=PlanFactory())
 

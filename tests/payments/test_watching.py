@@ -8,6 +8,7 @@ from django.db import OperationalError, connection
 from config.database import database_now
 from entitlements.models import Customer
 from payments import invariants, watching
+from payments.doctor import LONGEST_TURN
 from payments.invariants import Check
 from payments.models import InvariantCheck, ReconciliationRun, RunOutcome
 from payments.recording import record_payment
@@ -57,6 +58,14 @@ def entitlements() -> InvariantCheck:
 
 
 class TestLooking:
+    def test_that_was_never_done_is_told_of_each_check(self, client, settings):
+        settings.DEBUG = True
+        seen = figures(client)
+
+        for check in invariants.checks():
+            assert seen[f'starledger_invariant_checked_timestamp_seconds{{check="{check.what}"}}'] == 0
+            assert seen[f'starledger_invariant_differences{{check="{check.what}"}}'] == 0
+
     def test_finds_nothing_in_sound_books_and_says_that_it_looked(self, paid, client):
         assert look_after_the_books() == 0
 
@@ -213,6 +222,10 @@ def test_a_check_that_takes_too_long_stops_no_other(monkeypatch, logged):
     assert InvariantCheck.objects.get(check_name="sound").passed_at is not None
     look_after_the_books()  # and is not begun again at once
     assert [line["check"] for line in logged if line["event"] == "invariant not checked"] == ["endless"]
+
+
+def test_a_check_that_takes_as_long_as_it_may_is_not_called_unfinished():
+    assert timedelta(seconds=watching.SHARE * watching.LIMIT_SECONDS) < LONGEST_TURN - timedelta(minutes=15)
 
 
 def test_a_query_is_ended_when_its_time_is_over():

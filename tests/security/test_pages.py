@@ -16,7 +16,7 @@ from tests.security.shop import Shop, outside_the_admin
 from tests.staff import signed_in
 
 EVERYWHERE = {
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -75,6 +75,11 @@ class TestEveryAddress:
     def test_that_is_no_view_is_as_strict(self, production, address: str) -> None:
         with closing(Browser().open(address)) as answer:
             assert told(answer) == (EVERYWHERE, POLICY)
+
+    def test_says_nothing_of_subdomains_when_they_are_left_out(self, settings) -> None:
+        put_into(settings, HSTS_INCLUDE_SUBDOMAINS="false")
+
+        assert Browser().open("/nothing")["Strict-Transport-Security"] == "max-age=31536000"
 
 
 class TestPages:

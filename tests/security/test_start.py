@@ -76,6 +76,18 @@ class TestAnEnvironment:
             ({"TELEGRAM_WEBHOOK_URL": "http://shop.example/api/v1/telegram/webhook"}, "starledger.E003"),
             ({"JWT_SIGNING_KEY": ENVIRONMENT["SECRET_KEY"]}, "starledger.E005"),
             ({"METRICS_TOKEN": ENVIRONMENT["TELEGRAM_WEBHOOK_SECRET"]}, "starledger.E005"),
+            ({"JWT_SIGNING_KEY_FALLBACKS": ENVIRONMENT["SECRET_KEY"]}, "starledger.E005"),
+            ({"SECRET_KEY_FALLBACKS": ENVIRONMENT["JWT_SIGNING_KEY"]}, "starledger.E005"),
+            ({"JWT_SIGNING_KEY": "x" * 64}, "starledger.E014"),
+            ({"JWT_SIGNING_KEY_FALLBACKS": f"{'a key of before' * 3},{'xy' * 32}"}, "starledger.E014"),
+            ({"TELEGRAM_WEBHOOK_SECRET": "x" * 64}, "starledger.E001"),
+            ({"METRICS_TOKEN": "x" * 64}, "starledger.E008"),
+            ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "starledger.E015"),
+            ({"TRUSTED_PROXIES": "127.0.0.1,::/0"}, "starledger.E015"),
+            ({"TRUSTED_PROXIES": "unix,0.0.0.0/1"}, "starledger.E015"),
+            ({"TELEGRAM_WEBHOOK_URL": "https://shop.example/"}, "starledger.E016"),
+            ({"TELEGRAM_WEBHOOK_URL": "https://shop.example/api/v1/telegram/webhook/"}, "starledger.E016"),
+            ({"TELEGRAM_IP_ALLOWLIST": "149.154.160.0/20"}, "starledger.E017"),
             (
                 {"JWT_JWKS_URL": "http://host.example/jwks.json", "JWT_JWKS_ISSUER": "https://host.example"},
                 "starledger.E006",
@@ -96,7 +108,25 @@ class TestAnEnvironment:
         assert next(iter(environment)) in found[0].msg
 
     def test_may_hold_two_secrets_during_a_rotation(self, settings):
-        put_into(settings, TELEGRAM_WEBHOOK_SECRET=f"aZ09_-{'x' * 26},{'y' * 256}")
+        put_into(settings, TELEGRAM_WEBHOOK_SECRET=f"aZ09_-{'x' * 26},{'aZ09_-' * 42}")
+
+        assert faults(Tags.security) == []
+
+    @pytest.mark.parametrize(
+        "environment",
+        [
+            {"JWT_SIGNING_KEY_FALLBACKS": ",".join([ENVIRONMENT["JWT_SIGNING_KEY"]] * 2)},
+            {"HSTS_INCLUDE_SUBDOMAINS": "false"},
+            {"TRUSTED_PROXIES": "10.0.0.0/8,2400:cb00::/32,unix", "TELEGRAM_IP_ALLOWLIST": "149.154.160.0/20"},
+            {"TELEGRAM_WEBHOOK_URL": "https://proxy.example/starledger/api/v1/telegram/webhook"},
+            {
+                "TELEGRAM_WEBHOOK_URL": "http://10.0.0.7:8000/api/v1/telegram/webhook",  # of a Bot API server beside us
+                "TELEGRAM_IP_ALLOWLIST": "10.0.0.9",
+            },
+        ],
+    )
+    def test_may_be_unusual(self, settings, environment):
+        put_into(settings, **environment)
 
         assert faults(Tags.security) == []
 
@@ -109,6 +139,24 @@ class TestAnEnvironment:
         put_into(settings, DEBUG="true", PUBLIC_URL="http://localhost:8000", TELEGRAM_WEBHOOK_SECRET="")
 
         assert faults(Tags.security) == faults(Tags.database) == []
+
+    @pytest.mark.parametrize(
+        ("host", "is_reached_by_others"),
+        [
+            ("127.0.0.1", False),
+            ("127.0.0.2", False),
+            ("::1", False),
+            ("localhost", False),
+            ("0.0.0.0", True),  # noqa: S104 - a name of it, and nothing listens
+            ("::", True),
+            ("10.0.0.7", True),
+            ("shop.example", True),
+        ],
+    )
+    def test_of_development_is_held_to_everything_where_others_reach_it(self, settings, host, is_reached_by_others):
+        put_into(settings, DEBUG="true", PUBLIC_URL="http://localhost:8000", TELEGRAM_WEBHOOK_SECRET="")
+
+        assert ("starledger.E001" in {fault.id for fault in faults(Tags.security, host=host)}) == is_reached_by_others
 
     def test_may_silence_what_its_owner_knows_better(self):
         assert (
@@ -251,6 +299,14 @@ class TestAProcess:
         [said] = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
         assert said.startswith(f"CommandError: {name} ")
         assert told in said
+
+    def test_of_development_does_not_listen_where_others_reach_it(self):
+        words = ["serve", "--host", "0.0.0.0", "--port", str(free_port())]  # noqa: S104 - it is refused
+
+        ended = self.run(*words, DEBUG="true", PUBLIC_URL="http://localhost:8000")
+
+        assert ended.returncode == 1
+        assert "CommandError: Others would reach a server of development at 0.0.0.0. Leave --host out" in ended.stderr
 
     def test_that_checks_the_deployment_finds_nothing_to_say(self):
         checked = self.run("check", "--deploy", "--database", "default", "--fail-level", "WARNING")

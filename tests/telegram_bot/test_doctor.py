@@ -295,6 +295,19 @@ class TestItsChecks:
         InvariantCheck.objects.update(checked_at=database_now() - timedelta(minutes=31))
         assert finding("books").seen == "last looked at 31 min ago"
 
+    @pytest.mark.parametrize("looked", [None, timedelta(minutes=121)])
+    @pytest.mark.parametrize("others", [0, 1])
+    def test_look_whether_a_check_of_the_books_comes_to_its_end(self, looked, others):
+        now = database_now()
+        for number in range(others):
+            InvariantCheck.objects.create(check_name=f"quick {number}", tried_at=now, checked_at=now)
+        InvariantCheck.objects.create(check_name="revenue", tried_at=now, checked_at=looked and now - looked)
+
+        said = finding("books")
+
+        assert said.health == Health.FAIL
+        assert ("revenue" in said.seen) == (looked is None or others == 1)
+
     def test_look_at_the_last_comparison_with_telegram(self):
         assert finding("reconciliation").health == Health.SKIPPED
 

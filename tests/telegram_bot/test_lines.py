@@ -59,6 +59,7 @@ class TestAnUpdateByWebhook:
     def request(self, lines) -> dict:
         line = told(lines, "request")
         assert len(line.pop("request_id")) == 32
+        assert line.pop("address") == "127.0.0.1"
         assert (line.pop("level"), line.pop("logger")) == ("info", "request")
         assert (line.pop("method"), line.pop("path")) == ("POST", PATH)
         return line

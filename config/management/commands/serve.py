@@ -31,7 +31,7 @@ class Command(BaseCommand):
             raise CommandError(message)
         require_free_port(host, port)
         require_database()
-        require_production_settings()
+        require_production_settings(host=host)
         connections.close_all()
         log.info("serving", host=host, port=port, workers=workers, threads=threads)
         serving.serve(host=host, port=port, workers=workers, threads=threads)
