@@ -15,7 +15,7 @@ from tests.ports import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 STARTS_WITHIN = 60  # seconds
-UPSTREAM = re.compile(r"(^ *server 127\.0\.0\.1:)8000(.*;)$", re.MULTILINE)
+UPSTREAM = re.compile(r"(^ *server 127\.0\.0\.1:)8000(.*;\n).*:8001 .*;\n", re.MULTILINE)
 
 
 class NotInstalled(Exception):
@@ -26,12 +26,19 @@ class NotInstalled(Exception):
 
 
 def configured(
-    directory: Path, *, port: int, upstreams: Sequence[int], certificate: Path | None, telegram: str = "127.0.0.0/8"
+    directory: Path,
+    *,
+    port: int,
+    upstreams: Sequence[int],
+    certificate: Path | None,
+    telegram: str = "127.0.0.0/8",
+    redirecting: int | None = None,
 ) -> Path:
     """The file in deploy/ with other ports and paths.
 
     :param certificate: with its key; None: plain http
     :param telegram: the addresses that count as Telegram's
+    :param redirecting: the port in place of 80; None: any
     """
     text = (BASE_DIR / "deploy" / "nginx.conf").read_text()
     if certificate is None:
@@ -41,15 +48,16 @@ def configured(
         "/var/log/nginx/error.log": f"{directory}/error.log",
         "/etc/letsencrypt/live/shop.example/fullchain.pem": str(certificate),
         "/etc/letsencrypt/live/shop.example/privkey.pem": str(certificate),
+        "/var/www/html": str(directory),
         "149.154.160.0/20": telegram,
         "        listen [::]:443 ssl;\n": "",
         "        listen [::]:80;\n": "",
         "listen 443 ssl": f"listen 127.0.0.1:{port}{' ssl' if certificate else ''}",
-        "listen 80": f"listen 127.0.0.1:{free_port()}",
+        "listen 80": f"listen 127.0.0.1:{redirecting or free_port()}",
     }.items():
         assert theirs in text or (certificate is None and "letsencrypt" in theirs)
         text = text.replace(theirs, ours)
-    text, found = UPSTREAM.subn(lambda line: "\n".join(f"{line[1]}{upstream}{line[2]}" for upstream in upstreams), text)
+    text, found = UPSTREAM.subn(lambda line: "".join(f"{line[1]}{upstream}{line[2]}" for upstream in upstreams), text)
     assert found == 1
     path = directory / "nginx.conf"
     path.write_text(text)

@@ -15,7 +15,7 @@ from tests.chaos.database import CrashingPostgres
 from tests.chaos.house import LOOK_EVERY, READY_LIMIT, House
 from tests.chaos.plan import DATABASE, Way, web, worker
 from tests.chaos.processes import Child
-from tests.cluster.programs import nginx, pgbouncer
+from tests.cluster.programs import nginx, pgbouncer, pooled_url
 from tests.cluster.standby import Standby
 from tests.ports import free_port
 
@@ -32,7 +32,7 @@ class ClusteredHouse(House):
         proxy, pooler = free_port(), free_port()
         super().__init__(database, telegram_url, directory, workers=len(WORKERS), webs=len(WEBS), front=proxy)
         self._replica = replica
-        self._pooled = f"postgres://postgres@127.0.0.1:{pooler}/{database.name}"
+        self._pooled = pooled_url(directory, pooler)
         self.environment |= {
             "DATABASE_URL": self._pooled,
             "DB_PREPARE": "false",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from config import embedded_postgres
 from config.env import BASE_DIR
+from tests.certificates import self_signed
 from tests.chaos.processes import Child
 from tests.proxy import configured
 
-PACKAGES = {"pgbouncer": "pgbouncer", "nginx": "nginx-light"}
+PASSWORD = "the-password-of-the-pooler"
+OPEN_FILES = 1024  # that Debian's unit lets PgBouncer have
+PACKAGES = {"pgbouncer": "pgbouncer", "nginx": "nginx"}
 SYSTEM = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # where they are, which not everybody has in PATH
 
 
@@ -45,30 +50,53 @@ def changed(name: str, changes: Mapping[str, str]) -> str:
 
 
 def pgbouncer(name: str, directory: Path, *, port: int, database_url: str) -> Program:
-    """The pooler before this database; whoever comes is the user whom the address names."""
+    """The pooler before this database. Who knows PASSWORD is let in as `pooled_<port>`, a role that is made here and
+    may do everything; `pooled_url` is its address.
+    """
     to = conninfo_to_dict(database_url)
-    server = " ".join(f"{name}={to[name]}" for name in ("host", "port", "user", "password", "dbname") if name in to)
+    server = " ".join(f"{name}={to[name]}" for name in ("host", "port", "password", "dbname") if name in to)
+    certificate = self_signed(directory / "pgbouncer.pem")
+    users = directory / "userlist.txt"
+    users.write_text(_listed(f"pooled_{port}", database_url))
     file = directory / "pgbouncer.ini"
     file.write_text(
         changed(
             "pgbouncer.ini",
             {
                 "host=127.0.0.1 port=5432 dbname=starledger": server,
+                "listen_addr = *": "listen_addr = 127.0.0.1",
                 "listen_port = 6432": f"listen_port = {port}",
-                "auth_type = scram-sha-256": "auth_type = any",
-                "auth_file = /etc/pgbouncer/userlist.txt\n": "",
+                "/etc/postgresql/starledger.key": str(certificate),
+                "/etc/postgresql/starledger.crt": str(certificate),
+                "/etc/pgbouncer/userlist.txt": str(users),
                 "logfile = /var/log/postgresql/pgbouncer.log\n": "",
                 "pidfile = /var/run/postgresql/pgbouncer.pid\n": "",
             },
         )
     )
-    command: list[str | Path] = ["pgbouncer", file]
+    command: list[str | Path] = ["prlimit", f"--nofile={OPEN_FILES}", "pgbouncer", file]
     if account := embedded_postgres._server_account():  # it refuses to run as root
         directory.chmod(0o711)
-        file.chmod(0o644)
+        for each in (file, users, certificate):
+            each.chmod(0o644)
         who = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
         command = ["setpriv", *who, *command]
     return Program(name, command, directory)
+
+
+def pooled_url(directory: Path, port: int) -> str:
+    """The way by this pooler, encrypted, and to no other."""
+    certificate = f"sslmode=verify-full&sslrootcert={directory}/pgbouncer.pem"
+    return f"postgres://pooled_{port}:{PASSWORD}@127.0.0.1:{port}/starledger?{certificate}"
+
+
+def _listed(role: str, database_url: str) -> str:
+    """The list of users that the guide makes, for a new role."""
+    [query] = re.findall(r"psql -qAtc \"(SELECT format.*)\" >", (BASE_DIR / "docs" / "operations.md").read_text())
+    query = query.replace(r"\"", '"').replace("'starledger'", f"'{role}'")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+        return "".join(f"{line}\n" for (line,) in connection.execute(query))
 
 
 def nginx(name: str, directory: Path, *, port: int, upstreams: Sequence[int]) -> Program:

@@ -4,23 +4,22 @@ import os
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 
+from config.api.problems import CONTENT_TYPE, Code, Problem
 from config.sign_in import LIMIT_OF_NAME
 from entitlements.models import RateLimit
 from payments.models import PaymentEvent
 from telegram_bot.webhook import PATH, SECRET_HEADER
 from tests import updates
+from tests.certificates import self_signed
 from tests.config.test_serve import serving
 from tests.factories import CustomerFactory, InvoiceFactory
 from tests.ports import free_port
@@ -40,27 +39,7 @@ def nginx() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """For shop.example, signed by itself; the key is in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
-    begins = datetime.now(UTC) - timedelta(days=1)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        signed.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls") / "both.pem")
 
 
 @contextmanager
@@ -128,6 +107,77 @@ def test_a_request_goes_on_only_when_it_is_here_as_a_whole(tmp_path, certificate
 
         with passed_on:
             assert passed_on.recv(10) == b"GET /whole"
+
+
+@pytest.fixture(scope="module")
+def ports():
+    """Of a proxy whose web server is away and whose visitors may have one connection; and of its redirects."""
+    port, redirecting = free_port(), free_port()
+    with tempfile.TemporaryDirectory(prefix="starledger-proxy-") as name:  # where its account gets to its files
+        directory = Path(name)
+        directory.chmod(0o711)
+        challenge = directory / ".well-known" / "acme-challenge"
+        challenge.mkdir(parents=True)
+        (challenge / "token").write_text("proof")
+        configuration = configured(
+            directory,
+            port=port,
+            upstreams=[free_port()],
+            certificate=None,
+            telegram="192.0.2.0/24",
+            redirecting=redirecting,
+        )
+        text = configuration.read_text()
+        assert "limit_conn visitors 50;" in text
+        configuration.write_text(text.replace("limit_conn visitors 50;", "limit_conn visitors 1;"))
+        with proxy(configuration, port):
+            yield port, redirecting
+
+
+class TestWhatItTellsItself:
+    @pytest.fixture
+    def programs(self, ports):
+        with httpx.Client(base_url=f"http://127.0.0.1:{ports[0]}", timeout=60) as client:
+            yield client
+
+    @staticmethod
+    def is_the_problem(answer: httpx.Response, code: Code) -> bool:
+        ours = Problem(code).response()
+        assert answer.json() == Problem(code).document()
+        assert answer.headers.get("Retry-After") == ours.headers.get("Retry-After")
+        return (answer.status_code, answer.headers["Content-Type"]) == (code.status, CONTENT_TYPE)
+
+    @pytest.mark.parametrize("path", ["/api/v1/catalog", PATH, "/webhook/telegram/refund"])
+    def test_is_a_problem_while_no_web_server_answers(self, programs, path):
+        assert self.is_the_problem(programs.post(path, content=b"{}"), Code.UNAVAILABLE)
+
+    def test_is_a_problem_about_a_body_that_is_too_large(self, programs):
+        assert self.is_the_problem(programs.post(PATH, content=b"x" * 1_100_000), Code.TOO_LARGE)
+
+    def test_is_a_problem_about_too_many_connections(self, ports, programs):
+        with socket.create_connection(("127.0.0.1", ports[0]), timeout=60) as busy:
+            busy.sendall(
+                f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode()
+            )
+            assert busy.recv(12) == b"HTTP/1.1 100"  # it has begun with this one
+
+            assert self.is_the_problem(programs.get("/api/v1/catalog"), Code.RATE_LIMITED)
+
+    @pytest.mark.parametrize("path", ["/readyz", "/metrics", "//metrics", "/%6detrics"])
+    def test_is_no_word_about_the_shop_to_strangers(self, ports, programs, path):
+        stranger = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(transport=stranger, timeout=60) as client:
+            answer = client.get(programs.base_url.copy_with(raw_path=path.encode()))
+
+        assert answer.status_code == 403
+        assert programs.get(path).status_code == 502
+
+    def test_is_the_proof_that_the_name_is_ours_and_else_the_way_to_https(self, ports):
+        base = f"http://127.0.0.1:{ports[1]}"
+
+        assert httpx.get(f"{base}/.well-known/acme-challenge/token").text == "proof"
+        away = httpx.get(f"{base}/admin/?x=1", headers={"Host": "shop.example"})
+        assert (away.status_code, away.headers["Location"]) == (308, "https://shop.example/admin/?x=1")
 
 
 @pytest.mark.django_db(transaction=True)
