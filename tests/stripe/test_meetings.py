@@ -14,7 +14,7 @@ from tests.stripe.shop import Shop, club, quoted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-INTERRUPTIONS, ORDERS = 2, 5
+INTERRUPTIONS, ORDERS = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
