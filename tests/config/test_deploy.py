@@ -25,9 +25,7 @@ GUIDE = (BASE_DIR / "docs" / "operations.md").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 FENCED = re.compile(r"^ *```\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [re.sub(r"^ *# ", "", block, flags=re.MULTILINE) for block in FENCED.findall(GUIDE) if "# " in block]
-HERE = re.compile(
-    r"(?<=END\n).*?^END$|(?<=END'\n).*?^END$", re.MULTILINE | re.DOTALL
-)  # what a command is given to read
+HERE = re.compile(r"<<'?END'?\n.*?^END$", re.MULTILINE | re.DOTALL)  # what a command is given to read
 OURS = ("migrate", "web", "worker")
 MOST_EXPOSED = 1.3  # of ten, as systemd-analyze counts
 
