@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,7 @@ GUIDE = (BASE_DIR / "docs" / "operations.md").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 FENCED = re.compile(r"^ *```\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [re.sub(r"^ *# ", "", block, flags=re.MULTILINE) for block in FENCED.findall(GUIDE) if "# " in block]
-HERE = re.compile(
-    r"(?<=END\n).*?^END$|(?<=END'\n).*?^END$", re.MULTILINE | re.DOTALL
-)  # what a command is given to read
+HERE = re.compile(r"<<'?END'?\n.*?^END$", re.MULTILINE | re.DOTALL)  # what a command is given to read
 OURS = ("migrate", "web", "worker")
 MOST_EXPOSED = 1.3  # of ten, as systemd-analyze counts
 
@@ -162,20 +161,26 @@ class TestAVersion:
         (tmp_path / "current").symlink_to("one")
         return tmp_path / "current"
 
+    @staticmethod
+    def begun(current: Path) -> subprocess.Popen[str]:
+        """A process that has got as far as Python."""
+        command = [current / "deploy" / "starledger", "a word", "another"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
+        while "manage.py" not in Path(f"/proc/{process.pid}/cmdline").read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+        return process
+
     def test_stays_the_same_for_a_process_when_another_becomes_the_current_one(self, current):
-        def begun() -> subprocess.Popen[str]:
-            command = [current / "deploy" / "starledger", "a word", "another"]
-            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/")
+        with self.begun(current) as before:
+            python = Path(f"/proc/{before.pid}/cmdline").read_text().partition("\0")[0]
+            current.unlink()
+            current.symlink_to("two")
+            with self.begun(current) as after:
+                said = [process.communicate("\n", timeout=60)[0] for process in (before, after)]
 
-        before = begun()
-        while not Path(f"/proc/{before.pid}/cmdline").read_text().startswith(f"{current.resolve()}/.venv"):
-            assert before.poll() is None
-        current.unlink()
-        current.symlink_to("two")
-        after = begun()
-
-        assert before.communicate("\n", timeout=60)[0] == "one a word another\n"
-        assert after.communicate("\n", timeout=60)[0] == "two a word another\n"
+        assert python == f"{current.parent}/one/.venv/bin/python"  # its packages are beside it
+        assert said == ["one a word another\n", "two a word another\n"]
 
 
 def test_processes_have_the_time_to_end_by_themselves():
