@@ -22,25 +22,25 @@ def stripe_is_set_up_whole_or_not_at_all(**_: Any) -> Iterator[Error]:
         yield Error(
             "STRIPE_SECRET_KEY is no secret key of Stripe.",
             hint="Set STRIPE_SECRET_KEY to the key in your dashboard that begins with sk_live_ or rk_live_.",
-            id="starledger.E014",
+            id="starledger.E018",
         )
     if key and not secrets:
         yield Error(
             "STRIPE_WEBHOOK_SECRET is not set, so nobody could tell Stripe from a stranger, and no payment arrives.",
             hint="Add the endpoint PUBLIC_URL/webhook/stripe at Stripe, and set STRIPE_WEBHOOK_SECRET to its secret.",
-            id="starledger.E015",
+            id="starledger.E019",
         )
     elif len(secrets) > 2 or not all(map(WEBHOOK_SECRET.fullmatch, secrets)):
         yield Error(
             "STRIPE_WEBHOOK_SECRET is no secret of an endpoint.",
             hint="Set STRIPE_WEBHOOK_SECRET to what begins with whsec_; during a rotation two, with a comma.",
-            id="starledger.E015",
+            id="starledger.E019",
         )
     if secrets and not key:
         yield Error(
             "STRIPE_WEBHOOK_SECRET is set and STRIPE_SECRET_KEY is not: events would be turned away.",
             hint="Set STRIPE_SECRET_KEY too, or take STRIPE_WEBHOOK_SECRET away.",
-            id="starledger.E014",
+            id="starledger.E018",
         )
 
 
@@ -50,5 +50,5 @@ def stripes_key_goes_unread(**_: Any) -> Iterator[Error]:
         yield Error(
             "STRIPE_API_BASE is plain http: whoever is on the way reads the key to your money.",
             hint="Leave STRIPE_API_BASE out, which means https://api.stripe.com.",
-            id="starledger.E016",
+            id="starledger.E020",
         )

@@ -12,7 +12,7 @@ KEY, SECRET = "sk_live_0123456789", "whsec_0123456789abcdef"
 
 def faults() -> list[str]:
     found = run_checks(tags=["security"], include_deployment_checks=True)
-    return [fault.id for fault in found if fault.id in {"starledger.E014", "starledger.E015", "starledger.E016"}]
+    return [fault.id for fault in found if fault.id in {"starledger.E018", "starledger.E019", "starledger.E020"}]
 
 
 def set_up(settings, key: str, *secrets: str) -> None:
@@ -23,11 +23,11 @@ class TestHalfAConfiguration:
     @pytest.mark.parametrize(
         ("key", "secrets", "fault"),
         [
-            (KEY, [], "starledger.E015"),
-            ("", [SECRET], "starledger.E014"),
-            ("pk_live_0123456789", [SECRET], "starledger.E014"),
-            (KEY, ["secret"], "starledger.E015"),
-            (KEY, [SECRET] * 3, "starledger.E015"),
+            (KEY, [], "starledger.E019"),
+            ("", [SECRET], "starledger.E018"),
+            ("pk_live_0123456789", [SECRET], "starledger.E018"),
+            (KEY, ["secret"], "starledger.E019"),
+            (KEY, [SECRET] * 3, "starledger.E019"),
         ],
         ids=["no secret", "no key", "a public key", "no secret of Stripe", "three secrets"],
     )
@@ -47,7 +47,7 @@ class TestHalfAConfiguration:
 def test_the_key_is_not_sent_in_the_clear(settings):
     settings.STRIPE_API_BASE = "http://api.example.com"
 
-    assert faults() == ["starledger.E016"]
+    assert faults() == ["starledger.E020"]
 
 
 @pytest.mark.django_db(transaction=True)
