@@ -48,7 +48,9 @@ from payments.models import (
     StripeEventStatus,
     StripeReadUpTo,
     Subscription,
+    SubscriptionChange,
     SubscriptionOrder,
+    SubscriptionPayment,
     SubscriptionState,
     Tally,
     TallyUpTo,
@@ -487,6 +489,20 @@ class SubscriptionAdmin(ExportedList, SubscriptionPages):
         "grace_ends_at", "state_changed_at", "stopped_at", "first_charge_id", "first_charge_known", "reference", "id",
     )  # fmt: skip
     change_form_outer_before_template = "admin/payments/subscription/state.html"
+
+
+@admin.register(SubscriptionPayment)
+class SubscriptionPaymentAdmin(FactAdmin):
+    list_display = ("event", "subscription", "period_ends_at")
+    list_select_related = ("event__customer", "event__plan", "subscription__customer")
+    search_fields = ("event__id", "event__event_id", "subscription__id")
+
+
+@admin.register(SubscriptionChange)
+class SubscriptionChangeAdmin(FactAdmin):
+    list_display = ("state", "at", "why", "subscription")
+    list_select_related = ("subscription__customer",)
+    search_fields = ("subscription__id",)
 
 
 @admin.register(SubscriptionOrder)
