@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -123,15 +123,11 @@ class _Reader:
         self.charges: dict[str, ReportedCharge] = {}
         self.unpaid = 0
         self.problems: list[str] = []
+        self.present = {each for each in COLUMNS if getattr(layout, each) in columns}
         for each in COLUMNS:
-            column = getattr(layout, each)
-            if column in columns:
-                continue
-            if each not in layout.optional:
-                raise ReportRefused(
-                    [f"{name}:1: There is no column {column!r}; there are {', '.join(columns) or 'none'}."]
-                )
-            self.layout = replace(self.layout, **{each: ""})
+            if each not in self.present and each not in layout.optional:
+                there_are = ", ".join(columns) or "none"
+                raise ReportRefused([f"{name}:1: There is no column {getattr(layout, each)!r}; there are {there_are}."])
 
     def take(self, line: int, row: Mapping[str | None, str | None]) -> None:
         try:
@@ -155,7 +151,7 @@ class _Reader:
         :raises Unfit:
         """
         layout = self.layout
-        if layout.status and not self.is_paid(row[layout.status]):
+        if "status" in self.present and not self.is_paid(row[layout.status]):
             return None
         charge_id = row[layout.charge].strip()
         if not charge_id or not charge_id.isprintable():
@@ -166,17 +162,16 @@ class _Reader:
         amount = self.amount(layout.amount, row, currency)
         if amount == 0:
             raise Unfit(f"{layout.amount} is nothing.")
-        refunded = (
-            self.amount(layout.refunded, row, currency) if layout.refunded and row[layout.refunded].strip() else 0
-        )
+        refunded = self.amount(layout.refunded, row, currency) if self.is_told("refunded", row) else 0
         if refunded > amount:
             raise Unfit(f"{layout.refunded} is more than {layout.amount}.")
-        paid_at = self.moment(layout.paid_at, row) if layout.paid_at else None
-        refunded_at = None
-        if refunded and layout.refunded_at and row[layout.refunded_at].strip():
-            refunded_at = self.moment(layout.refunded_at, row)
+        paid_at = self.moment(layout.paid_at, row) if "paid_at" in self.present else None
+        refunded_at = self.moment(layout.refunded_at, row) if refunded and self.is_told("refunded_at", row) else None
         raw = json.dumps({"reported": row}, ensure_ascii=True).encode()
         return ReportedCharge(line, charge_id, Money(amount, currency), refunded, paid_at, refunded_at, raw)
+
+    def is_told(self, each: str, row: Mapping[str, str]) -> bool:
+        return each in self.present and bool(row[getattr(self.layout, each)].strip())
 
     def is_paid(self, status: str) -> bool:
         status = status.strip().lower()
