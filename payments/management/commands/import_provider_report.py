@@ -45,9 +45,7 @@ class Command(BaseCommand):
         window = _window(report, options)
         if window is None:
             self.stderr.write("The report tells no times: what it lacks is looked for with --since and --until only.")
-        needs_person = 0
         for compared in compare(report, window=window):
-            needs_person += compared.difference is not None
             if not compared.agrees:
                 self.stdout.write(compared.in_words)
         if dry_run:
