@@ -125,9 +125,9 @@ def _range(code: str, row: object) -> Range:
     if least is None and most is None:
         return Range(None, None)
     try:
-        limits = Range(int(least), int(most))  # type: ignore[arg-type]
+        least, most = int(least), int(most)
     except (TypeError, ValueError) as error:
         raise BadTable(f"The limits of {code} are no whole numbers.") from error
-    if not 0 < limits.least <= limits.most <= LARGEST_AMOUNT:  # type: ignore[operator]
-        raise BadTable(f"The limits of {code} make no range: {limits.least} to {limits.most}.")
-    return limits
+    if not 0 < least <= most <= LARGEST_AMOUNT:
+        raise BadTable(f"The limits of {code} make no range: {least} to {most}.")
+    return Range(least, most)

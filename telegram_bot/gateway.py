@@ -214,7 +214,9 @@ class TelegramGateway:
                 currency=money.currency,
                 prices=[LabeledPrice(title, money.amount)],
                 provider_token=provider_token,
-                **_needed(needs),
+                need_name="name" in needs or None,
+                need_phone_number="phone_number" in needs or None,
+                need_email="email" in needs or None,
             )
         )
         return message.message_id
@@ -239,7 +241,9 @@ class TelegramGateway:
                 prices=[LabeledPrice(title, money.amount)],
                 provider_token=provider_token,
                 subscription_period=None if subscription_days is None else timedelta(days=subscription_days),
-                **_needed(needs),
+                need_name="name" in needs or None,
+                need_phone_number="phone_number" in needs or None,
+                need_email="email" in needs or None,
             )
         )
 
@@ -400,11 +404,6 @@ class TelegramGateway:
         self._call(lambda line: line.bot.set_my_commands(list(commands.items()), language_code=language))
         self._call(lambda line: line.bot.set_my_description(description, language_code=language))
         self._call(lambda line: line.bot.set_my_short_description(short_description, language_code=language))
-
-
-def _needed(needs: Collection[str]) -> dict[str, bool]:
-    """`need_email` and the like. Nothing is ever shipped: Telegram is asked neither for addresses nor to ask us."""
-    return {f"need_{need}": True for need in needs}
 
 
 def _listed(row: StarTransaction) -> ListedTransaction:

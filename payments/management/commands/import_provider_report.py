@@ -74,19 +74,14 @@ def _day(text: str) -> datetime:
 def _layout(options: dict[str, Any]) -> Layout:
     """That of the format, with what else is said."""
     layout = Format[options["format"].upper()].value
-    columns = {column: name for column in COLUMNS if (name := options[f"{column}_column"])}
-    statuses = {
-        kind: tuple(status.strip().lower() for status in options[kind]) for kind in ("paid", "unpaid") if options[kind]
-    }
-    return replace(
-        layout,
-        **columns,
-        **statuses,
-        optional=tuple(column for column in layout.optional if column not in columns),
-        delimiter=options["delimiter"] or layout.delimiter,
-        smallest_unit=options["smallest_unit"],
-        decimal_comma=options["decimal_comma"],
-    )
+    said: dict[str, Any] = {column: name for column in COLUMNS if (name := options[f"{column}_column"])}
+    said["optional"] = tuple(column for column in layout.optional if column not in said)
+    for kind in ("paid", "unpaid"):
+        if options[kind]:
+            said[kind] = tuple(status.strip().lower() for status in options[kind])
+    if options["delimiter"]:
+        said["delimiter"] = options["delimiter"]
+    return replace(layout, **said, smallest_unit=options["smallest_unit"], decimal_comma=options["decimal_comma"])
 
 
 def _read(file: Path, layout: Layout) -> Report:
