@@ -31,9 +31,10 @@ class Figure:
 
 
 def figures(request: HttpRequest) -> list[Figure]:
-    """Those that this person may look into."""
-    sources: list[Callable[[], Figure]] = [import_string(path) for path in settings.ATTENTION_SOURCES]
-    return [figure for source in sources if request.user.has_perm((figure := source()).permission)]
+    """Those that this person may look into; a source that has nothing to do here gives None."""
+    sources: list[Callable[[], Figure | None]] = [import_string(path) for path in settings.ATTENTION_SOURCES]
+    told = [figure for source in sources if (figure := source()) is not None]
+    return [figure for figure in told if request.user.has_perm(figure.permission)]
 
 
 def first_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse_lazy
 
 Item = dict[str, Any]
 
 
-def _item(title: str, icon: str, model: str) -> Item:
-    """An entry for the list of a model, like `payments.hold`."""
+def _item(title: str, icon: str, model: str, *, needs: str = "") -> Item:
+    """An entry for the list of a model, like `payments.hold`, which may need a setting to be there."""
     app_label, _, name = model.partition(".")
 
     def may_see(request: HttpRequest) -> bool:
-        return request.user.has_perms([f"{app_label}.view_{name}"])
+        is_there = not needs or bool(getattr(settings, needs))
+        return is_there and request.user.has_perms([f"{app_label}.view_{name}"])
 
     address = reverse_lazy(f"admin:{app_label}_{name}_changelist")
     return {"title": title, "icon": icon, "link": address, "permission": may_see}
@@ -41,7 +43,7 @@ NAVIGATION = [
         _item("Payments", "payments", "payments.paymentevent"),
         _item("Held", "pan_tool", "payments.hold"),
         _item("Refunds", "undo", "payments.refund"),
-        _item("Disputes", "gavel", "payments.dispute"),
+        _item("Disputes", "gavel", "payments.dispute", needs="STRIPE_SECRET_KEY"),
         _item("Subscriptions", "autorenew", "payments.subscription"),
         _page("Revenue", "monitoring", "payments_revenue", "payments.view_revenue"),
     ),
@@ -61,7 +63,7 @@ NAVIGATION = [
         "Operations",
         _item("Updates", "inbox", "telegram_bot.incomingupdate"),
         _item("Webhook", "webhook", "telegram_bot.webhookstate"),
-        _item("Events of Stripe", "inbox", "payments.stripeevent"),
+        _item("Events of Stripe", "inbox", "payments.stripeevent", needs="STRIPE_SECRET_KEY"),
         _item("Messages", "outbox", "payments.notice"),
         _item("Reconciliation", "balance", "payments.reconciliationrun"),
         _item("Discrepancies", "rule", "payments.discrepancy"),

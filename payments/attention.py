@@ -11,6 +11,7 @@ from config.attention import MOST_COUNTED, Figure, how_long, how_many
 from config.database import database_now
 from config.shown import Tone
 from payments import reconciling
+from payments.channels import stripe
 from payments.models import Discrepancy, Dispute, Hold, InvariantCheck, Notice, Refund, StripeEvent
 
 SECONDS_BEFORE_UNSENT_IS_LATE = 60
@@ -62,7 +63,9 @@ def last_reconciliation() -> Figure:
     )
 
 
-def open_disputes() -> Figure:
+def open_disputes() -> Figure | None:
+    if not stripe.is_set_up():
+        return None
     count = Dispute.objects.open()[: MOST_COUNTED + 1].count()
     return Figure(
         what="Open disputes",
@@ -73,7 +76,9 @@ def open_disputes() -> Figure:
     )
 
 
-def undecided_stripe_events() -> Figure:
+def undecided_stripe_events() -> Figure | None:
+    if not stripe.is_set_up():
+        return None
     count = StripeEvent.objects.undecided()[: MOST_COUNTED + 1].count()
     return Figure(
         what="Events of Stripe given up",

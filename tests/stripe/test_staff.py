@@ -1,5 +1,7 @@
 """What staff see and decide of Stripe: events given up, disputes, refunds in parts."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -83,6 +85,27 @@ class TestAnEventGivenUp:
 
 def decide(staff, stored, **entered):
     return signed_in(staff).post(reverse("admin:payments_stripeevent_decide", args=[stored.pk]), entered)
+
+
+class TestTheFirstPage:
+    def test_says_what_waits_of_stripe(self, dana):
+        event()
+
+        page = signed_in(dana).get(reverse("admin:index")).content.decode()
+
+        assert {"Open disputes", "Events of Stripe given up", "Events of Stripe"} <= words_of(page)
+
+    def test_has_nothing_of_stripe_without_its_key(self, dana, settings):
+        settings.STRIPE_SECRET_KEY = ""
+
+        page = signed_in(dana).get(reverse("admin:index")).content.decode()
+
+        assert "Stripe" not in page
+        assert "isputes" not in page
+
+
+def words_of(page: str) -> set[str]:
+    return {text.strip() for text in re.findall(r">([^<>]+)<", page)}
 
 
 class TestARefundInParts:
