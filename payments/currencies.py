@@ -102,7 +102,8 @@ def put_into_force(ranges: Mapping[str, Range], *, now: datetime) -> None:
 
 
 def _ranges(document: Mapping[str, object]) -> dict[str, Range]:
-    ranges, problems = {}, []
+    ranges: dict[str, Range] = {}
+    problems: list[str] = []
     for code, row in document.items():
         try:
             if code != STARS:  # which no provider takes

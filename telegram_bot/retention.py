@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import Max, Min
@@ -34,7 +35,7 @@ BLANK_ABOUT = """
 def blank_updates_about(payment: PaymentEvent) -> int:
     """Empty the bodies of the updates that brought a payment and asked about it before. Returns how many."""
     quoted_at = payment.invoice.created_at if payment.invoice else payment.occurred_at
-    values = {
+    values: dict[str, Any] = {
         "first": min(quoted_at, payment.occurred_at) - AROUND,
         "last": payment.received_at + BROUGHT_AGAIN,
         "charge_id": as_written(payment.event_id),
@@ -42,7 +43,8 @@ def blank_updates_about(payment: PaymentEvent) -> int:
     }
     with connection.cursor() as cursor:
         cursor.execute(BLANK_ABOUT, values)
-        return cursor.rowcount
+        blanked: int = cursor.rowcount
+    return blanked
 
 
 def blank_old_bodies(*, now: datetime, stride: int = STRIDE) -> int:
