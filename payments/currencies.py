@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 
@@ -122,11 +123,11 @@ def _range(code: str, row: object) -> Range:
         raise BadTable(
             f"Telegram counts {code} with {row.get('exp')!r:.20} digits after the point, we with {exponent(code)}."
         )
-    least, most = row.get("min_amount"), row.get("max_amount")
-    if least is None and most is None:
+    limits: tuple[Any, Any] = row.get("min_amount"), row.get("max_amount")
+    if limits == (None, None):
         return Range(None, None)
     try:
-        least, most = int(least), int(most)
+        least, most = map(int, limits)
     except (TypeError, ValueError) as error:
         raise BadTable(f"The limits of {code} are no whole numbers.") from error
     if not 0 < least <= most <= LARGEST_AMOUNT:
