@@ -144,6 +144,7 @@ class TestErasing:
         receive(updates.body(updates.payment(by_card, order_info=ENTERED)))
 
         assert OrderInfo.objects.get().name == ""
+        assert not IncomingUpdate.objects.exclude(status="done").exists()
         with pytest.raises(ProgrammingError, match="Cannot update"), transaction.atomic():
             OrderInfo.objects.update(erased_at=None, name="Alice")
 
