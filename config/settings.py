@@ -324,6 +324,8 @@ UNFOLD = {
 ADMIN_CONTENT_SECURITY_POLICY = {"script-src": ["'unsafe-eval'"], "style-src": ["'unsafe-inline'"]}
 # Who knows part of a payment's story, each `(payment) -> entries`; of a customer's; and what waits for a person.
 TIMELINE_SOURCES = ["telegram_bot.timeline.tell", "payments.stripe.timeline.tell", "payments.timeline.tell"]
+# Who else has what a buyer told about himself with a payment and must let go of it, each `(payment)`.
+ORDER_INFO_ERASERS = ["telegram_bot.retention.blank_updates_about"]
 CUSTOMER_HISTORY_SOURCES = ["payments.timeline.tell_of_customer", "entitlements.timeline.tell_of_customer"]
 FIRST_PAGE_SECTIONS = ["payments.revenue_pages.summary"]  # each `(request) -> HTML`, empty for whom it is not
 ATTENTION_SOURCES = [
@@ -382,7 +384,15 @@ DOCTOR_CHECKS = [
     ),
     *(
         f"payments.doctor.{name}"
-        for name in ("guards", "books", "reconciliation", "provider_token", "stripes_key", "telegrams_rule")
+        for name in (
+            "guards",
+            "books",
+            "reconciliation",
+            "provider_token",
+            "providers_limits",
+            "stripes_key",
+            "telegrams_rule",
+        )
     ),
     *(f"telegram_bot.doctor.{name}" for name in ("token", "telegrams_clock", "webhook", "inbox")),
     *(f"config.doctor.{name}" for name in ("workers", "jobs", "watching")),

@@ -31,6 +31,7 @@ from payments.models import (
     InvoiceStatus,
     MirrorCursor,
     Notice,
+    OrderInfo,
     PaymentEvent,
     Plan,
     Price,
@@ -54,10 +55,12 @@ from payments.models import (
     SubscriptionState,
     Tally,
     TallyUpTo,
+    TelegramCurrency,
     WithoutReminders,
 )
 from payments.models.ledger import FAILED_REFUNDS, PAYMENTS
 from payments.money import sum_in_words
+from payments.order_info_pages import OrderInfoPages
 from payments.reconciliation_pages import DiscrepancyPages, RunPages
 from payments.refund_pages import ApprovalPages, RefundPages
 from payments.revenue_pages import RevenuePages
@@ -112,6 +115,14 @@ class PriceAdmin(FactAdmin):
     list_display = ("plan", "payment_method", "money", "stripe_price_id")
     list_select_related = ("plan",)
     list_filter = ("payment_method", "currency")
+
+
+@admin.register(TelegramCurrency)
+class TelegramCurrencyAdmin(FactAdmin):
+    """Read from Telegram's own table; see `manage.py refresh_currencies`."""
+
+    list_display = ("code", "least", "most", "read_at")
+    search_fields = ("code",)
 
 
 @admin.register(Invoice)
@@ -195,7 +206,7 @@ class StatusFilter(admin.ChoicesFieldListFilter):
 
 
 @admin.register(PaymentEvent)
-class PaymentEventAdmin(ExportedList, RefundPages):
+class PaymentEventAdmin(ExportedList, OrderInfoPages, RefundPages):
     """The ledger: payments and refunds, each with its whole story."""
 
     exported_as = "payments"
@@ -307,6 +318,16 @@ class ProviderRecordAdmin(FactAdmin):
     @admin.display
     def received_at(self, record: ProviderRecord) -> str:
         return shown.time(record.event.received_at)
+
+
+@admin.register(OrderInfo)
+class OrderInfoAdmin(FactAdmin):
+    """Erased on the page of its payment."""
+
+    list_display = ("event", "name", "phone_number", "email", "erased_at")
+    list_select_related = ("event",)
+    ordering = ["-event"]
+    search_fields = ("event__event_id", "event__id", "event__customer__user_id", "event__customer__telegram_user_id")
 
 
 class UnresolvedFilter(admin.EmptyFieldListFilter):
@@ -621,8 +642,8 @@ class MirrorCursorAdmin(FactAdmin):
 
 @admin.register(ReconciliationRun)
 class ReconciliationRunAdmin(RunPages):
-    list_display = ("started_at", "outcome", "asked_for_by", "came_of_it", "error")
-    list_filter = ("outcome",)
+    list_display = ("started_at", "payment_method", "outcome", "asked_for_by", "came_of_it", "error")
+    list_filter = ("outcome", "payment_method")
 
 
 class OpenFilter(admin.EmptyFieldListFilter):

@@ -37,6 +37,9 @@ class PlanTerms:
     duration_days: int | None
     recurring: bool
     when_active: str
+    need_name: bool
+    need_phone_number: bool
+    need_email: bool
     position: int
     prices: tuple[PriceTerms, ...]
 

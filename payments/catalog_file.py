@@ -13,10 +13,11 @@ from babel.numbers import is_currency
 from django.db.models import TextChoices
 
 from entitlements.models import ENTITLEMENT_CODE
+from payments import currencies
 from payments.catalog import PlanTerms, PriceTerms
 from payments.models import PaymentMethod, WhenActive
 from payments.models.catalogue import LONGEST_DAYS, MOST_STARS, MOST_STARS_RECURRING, RECURRING_DAYS
-from payments.money import CURRENCY, LARGEST_AMOUNT, STARS
+from payments.money import CURRENCY, LARGEST_AMOUNT, STARS, Money
 
 Choice = TypeVar("Choice", bound=TextChoices)
 
@@ -28,13 +29,15 @@ PLAN_KEYS = [
     "duration_days",
     "recurring",
     "when_active",
+    "need_name",
+    "need_phone_number",
+    "need_email",
     "features",
     "price",
 ]
-# Source: docs.stripe.com/currencies, “zero-decimal” and “special cases”, beside the exponents of payments.money.
-COUNTED_OTHERWISE_BY_STRIPE = {
-    *("BIF", "DJF", "GNF", "IQD", "ISK", "KMF", "MGA", "RWF", "UGX", "VUV", "XAF", "XOF", "XPF")
-}
+NEEDS = ("need_name", "need_phone_number", "need_email")
+# Source: docs.stripe.com/currencies, “zero-decimal”, “three-decimal” and “special cases”, beside payments.money.
+COUNTED_OTHERWISE_BY_STRIPE = {"CLF", "IQD", "ISK", "LYD", "MGA", "UGX", "UYI", "UYW"}
 PRICE_KEYS = ["payment_method", "currency", "amount", "stripe_price_id"]
 
 
@@ -46,10 +49,11 @@ class CatalogRefused(Exception):
         self.problems = problems
 
 
-def read(name: str, content: bytes) -> list[PlanTerms]:
+def read(name: str, content: bytes, *, table: currencies.Table | None = None) -> list[PlanTerms]:
     """The plans of a catalogue file.
 
     :param name: the file's name, for the sentences
+    :param table: what Telegram's providers take; by default as this release knows it
     :raises CatalogRefused: with every fault that was found
     """
     try:
@@ -62,7 +66,7 @@ def read(name: str, content: bytes) -> list[PlanTerms]:
         raise CatalogRefused([_syntax_fault(name, text, error)]) from error
     except RecursionError as error:
         raise CatalogRefused([f"{name}:1: This is nested too deeply."]) from error
-    reader = _Reader(name, _Lines(text))
+    reader = _Reader(_Lines(text), table or currencies.released())
     catalog = reader.catalog(document)
     if reader.problems:
         raise CatalogRefused([f"{name}:{line}: {sentence}" for line, sentence in sorted(reader.problems)])
@@ -173,9 +177,9 @@ class _Table:
 
 
 class _Reader:
-    def __init__(self, name: str, lines: _Lines) -> None:
-        self.name = name
+    def __init__(self, lines: _Lines, currencies_taken: currencies.Table) -> None:
         self.lines = lines
+        self.currencies_taken = currencies_taken
         self.problems: list[tuple[int, str]] = []
 
     def catalog(self, document: Mapping[str, Any]) -> list[PlanTerms]:
@@ -207,6 +211,10 @@ class _Reader:
             if (terms.payment_method, terms.currency) in {(p.payment_method, p.currency) for p in prices[:price]}:
                 again = f"There is another price in {terms.currency} by {terms.payment_method}."
                 self.problems.append((self.lines.of(position, price), again))
+        needs = {need: table.flag(need) for need in NEEDS}
+        if not any(terms.payment_method == PaymentMethod.TELEGRAM_PROVIDER for terms in prices):
+            for need in (need for need, is_asked in needs.items() if is_asked):
+                table.refuse(need, f"{need} goes with a price by telegram_provider: nobody else asks the buyer.")
         return PlanTerms(
             code=table.word("code"),
             title=table.text("title", 32),
@@ -216,6 +224,7 @@ class _Reader:
             duration_days=duration,
             recurring=recurring,
             when_active=table.one_of("when_active", WhenActive, WhenActive.REJECT),
+            **needs,
             position=position,
             prices=tuple(prices),
         )
@@ -252,7 +261,18 @@ class _Reader:
             stripe_price_id = table.text("stripe_price_id", 255)
             if method != PaymentMethod.STRIPE:
                 table.refuse("stripe_price_id", "stripe_price_id goes with prices by stripe.")
-        return PriceTerms(method, currency, table.number("amount", most), stripe_price_id)
+        amount = table.number("amount", most)
+        if method == PaymentMethod.TELEGRAM_PROVIDER and (currency, amount) == (
+            table.values.get("currency"),
+            table.values.get("amount"),
+        ):
+            self.by_provider(table, Money(amount, currency))
+        return PriceTerms(method, currency, amount, stripe_price_id)
+
+    def by_provider(self, table: _Table, money: Money) -> None:
+        """What Telegram would refuse when it is too late: each invoice of such a price."""
+        if refusal := self.currencies_taken.refusal(money):
+            table.refuse("amount" if money.currency in self.currencies_taken.ranges else "currency", refusal)
 
 
 def _exists(currency: str) -> bool:

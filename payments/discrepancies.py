@@ -34,7 +34,7 @@ class AlreadySettled(Exception):
 class Difference:
     """A disagreement as it is found: its kind, the charge it is about, and what each side says in plain words.
 
-    `difference` is Telegram's less ours, in billionths of a Star.
+    `difference` is theirs less ours, in billionths of a Star or in the currency's smallest unit.
     """
 
     kind: DiscrepancyKind

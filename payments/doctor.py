@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from config.attention import how_long
 from config.checkup import Finding, bad, good, skipped
 from config.database import database_now
-from payments import reconciling
+from payments import currencies, reconciling
 from payments.channels import base as channel
 from payments.channels import stripe
 from payments.invariants import GuardsStand
@@ -71,7 +71,7 @@ def reconciliation() -> Iterator[Finding]:
     elif math.isinf(age):
         yield skipped("reconciliation", "not done yet: a worker begins with it when it starts")
     elif age > reconciling.BEHIND.total_seconds():
-        last = ReconciliationRun.objects.latest("pk")
+        last = ReconciliationRun.objects.compared_with(PaymentMethod.TELEGRAM_STARS).latest("pk")
         why = f", and the last try failed: {last.error}" if last.error else ""
         yield bad(
             "reconciliation",
@@ -81,7 +81,7 @@ def reconciliation() -> Iterator[Finding]:
     elif found:
         yield bad(
             "reconciliation",
-            f"{found} disagreements with Telegram wait for a person",
+            f"{found} disagreements wait for a person",
             "Settle them in the admin under Operations, Discrepancies.",
         )
     else:
@@ -100,6 +100,23 @@ def provider_token() -> Iterator[Finding]:
             f"not set, so these prices are not sold: {', '.join(sold)}",
             "Set TELEGRAM_PAYMENT_PROVIDER_TOKEN to the one that @BotFather gave you under Payments.",
         )
+
+
+def providers_limits() -> Iterator[Finding]:
+    """Whether Telegram's providers take what the catalogue asks for."""
+    prices = _prices_by(PaymentMethod.TELEGRAM_PROVIDER).order_by("plan_id", "position")
+    if not prices:
+        return
+    table = currencies.in_force()
+    refused = [f"{price}" for price in prices if table.refusal(price.money)]
+    if refused:
+        yield bad(
+            "limits of Telegram's providers",
+            f"these prices are not sold, by Telegram's table of {table.as_of}: {', '.join(refused)}",
+            f"{currencies.REFRESH}. Change the prices that are named even then, and load the catalogue.",
+        )
+    else:
+        yield good("limits of Telegram's providers", f"every price is within its table of {table.as_of}")
 
 
 def stripes_key() -> Iterator[Finding]:
@@ -148,5 +165,8 @@ def messages() -> Iterator[Finding]:
 
 
 def _sold_by(method: PaymentMethod) -> list[str]:
-    prices = Price.objects.filter(payment_method=method, plan__withdrawn_at__isnull=True)
-    return sorted(set(prices.values_list("plan_id", flat=True)))
+    return sorted(set(_prices_by(method).values_list("plan_id", flat=True)))
+
+
+def _prices_by(method: PaymentMethod) -> QuerySet[Price]:
+    return Price.objects.filter(payment_method=method, plan__withdrawn_at__isnull=True)

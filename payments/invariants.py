@@ -331,15 +331,17 @@ CHECKS: tuple[Invariant, ...] = (
         "Customer {} has {}, which is said to be renewed: {}, with {} subscriptions that renew.",
     ),
     Check(
-        "refunds",  # I4; those by Stripe have ids of their own and may be parts
+        "refunds",  # I4; those by Stripe have ids of their own and may be parts, as have parts by a provider
         f"""
         SELECT event.id FROM payments_paymentevent AS event
         LEFT JOIN payments_paymentevent AS payment ON payment.id = event.refund_of_id
         WHERE event.customer_id {AMONG} AND ({REFUND} OR {FAILED_REFUND})
           AND ((payment.payment_method, payment.customer_id, payment.currency)
                IS DISTINCT FROM (event.payment_method, event.customer_id, event.currency)
-               OR event.payment_method <> 'stripe'
+               OR event.payment_method = 'telegram_stars'
                   AND (payment.event_id, payment.amount) IS DISTINCT FROM (event.event_id, event.amount)
+               OR event.payment_method = 'telegram_provider'
+                  AND (payment.event_id = event.event_id) IS DISTINCT FROM (payment.amount = event.amount)
                OR {FAILED_REFUND} AND NOT EXISTS (
                   SELECT FROM payments_paymentevent AS refund
                   WHERE refund.event_id = event.event_id AND refund.event_type = 'stripe.refunded_payment'

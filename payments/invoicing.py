@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars
 from config.api import ratelimit
 from config.database import database_now, retried
 from entitlements.models import Customer, Entitlement
-from payments import payloads, subscriptions, tallies
+from payments import currencies, payloads, subscriptions, tallies
 from payments.channels import base as channel
 from payments.channels import stripe, telegram
 from payments.identifiers import uuid7
@@ -209,7 +209,20 @@ def _deliverable(prices: Iterable[Price]) -> list[Price]:
         methods.add(PaymentMethod.TELEGRAM_PROVIDER)
     if stripe.is_set_up():
         methods.add(PaymentMethod.STRIPE)
-    return [price for price in prices if price.payment_method in methods]
+    deliverable = [price for price in prices if price.payment_method in methods]
+    if any(price.payment_method == PaymentMethod.TELEGRAM_PROVIDER for price in deliverable):
+        deliverable = _taken_by_providers(deliverable)
+    return deliverable
+
+
+def _taken_by_providers(prices: list[Price]) -> list[Price]:
+    """Without those that Telegram refuses since the rates of exchange have moved; the doctor names them."""
+    table = currencies.in_force()
+    return [
+        price
+        for price in prices
+        if price.payment_method != PaymentMethod.TELEGRAM_PROVIDER or not table.refusal(price.money)
+    ]
 
 
 @transaction.atomic

@@ -13,19 +13,13 @@ NANOSTARS = 1_000_000_000  # in a Star; whole ones are paid, fractions come from
 CURRENCY = re.compile(r"^[A-Z]{3}\Z")
 LARGEST_AMOUNT = 2**63 - 1
 
-# Digits after the point; every currency not named here has two. Source: ISO 4217 and Telegram's currencies.json.
+# Digits after the point; every currency not named here has two. Source: ISO 4217; Telegram's currencies.json agrees.
 EXPONENTS = {
     STARS: 0,
-    "CLP": 0,
-    "ISK": 0,
-    "JPY": 0,
-    "KRW": 0,
-    "PYG": 0,
-    "UGX": 0,
-    "VND": 0,
-    "BHD": 3,
-    "IQD": 3,
-    "JOD": 3,
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
+    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
 }
 
 

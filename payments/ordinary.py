@@ -114,7 +114,7 @@ def record_ordinary_payment(payment: ReceivedPayment, *, beside: Beside) -> Ordi
 
     :raises NotDone: such a shared statement failed; the general operation is the way to go on
     """
-    if payment.period_ends_at or payment.renewal or not isinstance(payment.payer, int):
+    if payment.period_ends_at or payment.renewal or payment.details or not isinstance(payment.payer, int):
         return None
     recorded = _together(beside.sql)(_values(payment, beside))
     if recorded is None:

@@ -20,7 +20,7 @@ from config.shown import Tone, Tones
 from entitlements import audit
 from entitlements.admin import decision_page
 from entitlements.decisions import DecisionForm
-from payments import discrepancies, mirror, reconciling
+from payments import discrepancies, mirror, reconciling, runs
 from payments.models import Direction, Discrepancy, Origin, PaymentEvent, ReconciliationRun, RunOutcome
 from payments.models.reconciliation import BY_ITSELF
 
@@ -97,7 +97,7 @@ class DiscrepancyPages(FactAdmin):
         """Let a discrepancy wait no longer."""
         if not request.user.has_perm(discrepancies.PERMISSION):
             raise PermissionDenied
-        discrepancy = get_object_or_404(Discrepancy.objects.select_related("event__customer"), pk=pk)
+        discrepancy = get_object_or_404(Discrepancy.objects.select_related("event__customer", "run"), pk=pk)
         form = DecisionForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
@@ -106,7 +106,8 @@ class DiscrepancyPages(FactAdmin):
                 form.add_error(None, str(refusal))
             else:
                 return redirect(shown.page_of(discrepancy))
-        what = f"Telegram: {discrepancy.telegram_says} Here: {discrepancy.we_have} It waits no longer; no money moves."
+        sides = f"{discrepancy.other_side}: {discrepancy.telegram_says} Here: {discrepancy.we_have}"
+        what = f"{sides} It waits no longer; no money moves."
         words = {"title": f"Settle: {discrepancy}", "what": what, "button": "Settle"}
         return decision_page(request, form, back=shown.page_of(discrepancy), **words)
 
@@ -124,7 +125,7 @@ class DiscrepancyPages(FactAdmin):
 
 def _counts_of(run: ReconciliationRun) -> list[tuple[Any, int]]:
     """What was counted, in order, each with the field that says what it means."""
-    return [(ReconciliationRun._meta.get_field(name), getattr(run, name)) for name in reconciling.COUNTS]  # noqa: SLF001 - Django's API
+    return [(ReconciliationRun._meta.get_field(name), getattr(run, name)) for name in runs.COUNTS]  # noqa: SLF001 - Django's API
 
 
 def _known_of(run: ReconciliationRun) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.db.models import QuerySet
 from procrastinate.contrib.django import app
 
-from config.database import database_now, retried, settled_moment, violates
+from config.database import database_now, settled_moment
 from entitlements import audit
-from payments import discrepancies, mirror
+from payments import discrepancies, mirror, runs
 from payments.channels import base as channel
 from payments.channels import telegram
 from payments.comparing import Compared, Known, Result, compare, unlisted
@@ -36,6 +36,7 @@ from payments.models import (
     RunOutcome,
 )
 from payments.money import stars_in_words
+from payments.runs import ReconcilingError, TakenOver
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 PERMISSION = "payments.reconcile"
 ASKED = "asked for a reconciliation"
 BEHIND = timedelta(hours=1)  # I11
-LEASE = timedelta(seconds=60)
 RENEWED_EVERY = 10  # seconds
 LISTED_WITHIN = timedelta(minutes=5)  # for a charge to appear in the list of all of Telegram's servers
 BATCH = 200
@@ -53,32 +53,12 @@ READINGS = 3  # for one during which the balance stays as it is
 Progress = Callable[[str], object]
 Answer = TypeVar("Answer")
 
-logger = structlog.get_logger(__name__)
-
-
-class ReconcilingError(Exception):
-    """Nothing was compared; the message says why."""
-
 
 class NoBot(ReconcilingError):
     """Without a bot there is no list."""
 
     def __init__(self) -> None:
         super().__init__("There is no list to compare with: TELEGRAM_BOT_TOKEN is not set.")
-
-
-class AlreadyRunning(ReconcilingError):
-    """Somebody is at it; what he finds is what we would have found."""
-
-    def __init__(self) -> None:
-        super().__init__("The ledger is being compared at this moment. See Reconciliation in the admin.")
-
-
-class TakenOver(ReconcilingError):
-    """We were silent for so long that another run has taken us for dead."""
-
-    def __init__(self) -> None:
-        super().__init__("Another run took this one for dead and has gone on from where it was.")
 
 
 def reconcile(
@@ -96,13 +76,13 @@ def reconcile(
     """
     if not settings.TELEGRAM_BOT_TOKEN:
         raise NoBot
-    run = _begin(asked_by=asked_by, full=full)
+    run = runs.begin(asked_by=asked_by, full=full)
     try:
         Reconciliation(run, patience, progress).carry_out()
     except TakenOver:
         raise
     except Exception as error:
-        _end(run, RunOutcome.FAILED, error=f"{type(error).__name__}: {error}")
+        runs.end(run, RunOutcome.FAILED, error=f"{type(error).__name__}: {error}")
         raise
     return run
 
@@ -123,9 +103,9 @@ def ask_for_run(*, staff: User, reason: str, full: bool = False) -> None:
 
 def compared_at() -> datetime | None:
     """As of when the ledger was last compared with Telegram, or first began to be; None when nobody ever has."""
-    runs = ReconciliationRun.objects.order_by("-pk")
-    last = runs.to_the_end().values_list("true_at", flat=True).first()
-    return last or runs.values_list("started_at", flat=True).last()
+    begun = ReconciliationRun.objects.compared_with(PaymentMethod.TELEGRAM_STARS).order_by("-pk")
+    last = begun.to_the_end().values_list("true_at", flat=True).first()
+    return last or begun.values_list("started_at", flat=True).last()
 
 
 def cursor_age() -> float | None:
@@ -153,59 +133,6 @@ class ComparedLately:
 CHECKS = (ComparedLately(),)
 
 
-@retried
-@transaction.atomic
-def _begin(*, asked_by: str, full: bool) -> ReconciliationRun:
-    """Take the one place there is, with where the last run came to; that of a dead one is taken over."""
-    now = database_now()
-    last = ReconciliationRun.objects.select_for_update(no_key=True).order_by("-pk").first()
-    if last is not None and last.outcome == RunOutcome.RUNNING:
-        if last.lease_until > now:
-            raise AlreadyRunning
-        ReconciliationRun.objects.filter(pk=last.pk).update(outcome=RunOutcome.DIED, finished_at=now)
-    try:
-        with transaction.atomic():
-            return ReconciliationRun.objects.create(
-                asked_by=asked_by,
-                full=full,
-                started_at=now,
-                lease_until=now + LEASE,
-                compared_up_to=0 if full or last is None else last.compared_up_to,
-                ledger_up_to=None if full or last is None else last.ledger_up_to,
-            )
-    except IntegrityError as error:
-        if violates(error, "reconciliation_one_at_a_time"):
-            raise AlreadyRunning from error
-        raise
-
-
-@retried
-def _change(run: ReconciliationRun, **changes: Any) -> None:
-    """Write down how far the run came.
-
-    :raises TakenOver: it is no longer ours to write
-    """
-    if not ReconciliationRun.objects.filter(pk=run.pk, outcome=RunOutcome.RUNNING).update(**changes):
-        raise TakenOver
-    for name, value in changes.items():
-        setattr(run, name, value)
-
-
-def _end(run: ReconciliationRun, outcome: RunOutcome, **changes: Any) -> None:
-    _change(run, outcome=outcome, finished_at=database_now(), **changes)
-    log = logger.error if outcome == RunOutcome.FAILED else logger.info
-    log(
-        "reconciled" if outcome != RunOutcome.FAILED else "reconciliation failed",
-        run=run.pk,
-        outcome=outcome.value,
-        error=run.error,
-        **{name: getattr(run, name) for name in COUNTS},
-    )
-
-
-COUNTS = ("matched", "recorded", "held", "refunded", "other", "found", "healed")
-
-
 class Reconciliation:
     """One run, from reading the list to its outcome."""
 
@@ -215,7 +142,8 @@ class Reconciliation:
         self.say = progress
         self.counts: Counter[str] = Counter()
         self.renewed = time.monotonic()
-        self.ours_since = ReconciliationRun.objects.order_by("pk").values_list("started_at", flat=True)[0]
+        begun = ReconciliationRun.objects.compared_with(PaymentMethod.TELEGRAM_STARS).order_by("pk")
+        self.ours_since = begun.values_list("started_at", flat=True)[0]
 
     def carry_out(self) -> None:
         began = database_now()
@@ -226,9 +154,9 @@ class Reconciliation:
         self.look_again()
         if unexplained is not None:
             self.compare_balance(unexplained)
-        needs_person = self.counts["held"] or Discrepancy.objects.unresolved().exists()
+        needs_person = self.counts["held"] or _open().exists()
         outcome = RunOutcome.ATTENTION if needs_person else RunOutcome.CLEAN
-        _end(self.run, outcome, true_at=began, **self.counts)
+        runs.end(self.run, outcome, true_at=began, **self.counts)
 
     def read(self) -> int | None:
         """Bring the mirror up to date, and return by how many billionths of a Star the balance differs from it.
@@ -265,7 +193,7 @@ class Reconciliation:
                 if isinstance(error, channel.Refused) or pause > self.patience:
                     raise
                 self.say(f"Telegram: {error}. Asking again in {pause:g} s")
-                _change(self.run, lease_until=database_now() + LEASE + timedelta(seconds=pause))
+                runs.change(self.run, lease_until=database_now() + runs.LEASE + timedelta(seconds=pause))
                 time.sleep(pause)
                 self.patience -= pause
                 backoff *= 2
@@ -291,7 +219,7 @@ class Reconciliation:
 
     def look_again(self) -> None:
         """Whether what was found before is still so."""
-        for discrepancy in Discrepancy.objects.unresolved().exclude(kind=DiscrepancyKind.BALANCE).order_by("pk"):
+        for discrepancy in _open().exclude(kind=DiscrepancyKind.BALANCE).order_by("pk"):
             self.keep_lease()
             row = mirror.row_of(discrepancy.transaction_id, Direction(discrepancy.direction))
             if row is None:
@@ -305,7 +233,7 @@ class Reconciliation:
         """The whole list explains the balance: each row does, withdrawals and gifts as well. Chargebacks of Apple and
         Google are taken from it without one.
         """
-        for discrepancy in Discrepancy.objects.unresolved().filter(kind=DiscrepancyKind.BALANCE):
+        for discrepancy in _open().filter(kind=DiscrepancyKind.BALANCE):
             if discrepancy.difference != unexplained:
                 self.heal(discrepancy, f"The difference is {stars_in_words(unexplained)} now.")
         if unexplained:
@@ -334,7 +262,7 @@ class Reconciliation:
 
     def save(self, **reached: Any) -> None:
         self.renewed = time.monotonic()
-        _change(self.run, lease_until=database_now() + LEASE, **reached, **self.counts)
+        runs.change(self.run, lease_until=database_now() + runs.LEASE, **reached, **self.counts)
 
     def keep_lease(self) -> None:
         if time.monotonic() - self.renewed > RENEWED_EVERY:
@@ -350,3 +278,7 @@ def _recorded_since(after: datetime | None, until: datetime) -> list[PaymentEven
     if not times:
         return []
     return list(events.filter(received_at__lte=times[-1]).order_by("received_at").select_related("customer"))
+
+
+def _open() -> QuerySet[Discrepancy]:
+    return Discrepancy.objects.unresolved().found_with(PaymentMethod.TELEGRAM_STARS)

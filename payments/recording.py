@@ -8,7 +8,7 @@ the ordinary payment in a single statement.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -32,6 +32,7 @@ from payments.models import (
     InvoiceStatus,
     Notice,
     NoticeKind,
+    OrderInfo,
     Origin,
     PaymentEvent,
     PaymentMethod,
@@ -60,11 +61,21 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """What the buyer was asked to enter; each may be empty."""
+
+    name: str = ""
+    phone_number: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedPayment:
     """A payment as a channel reports it, in our words.
 
     The payer is a Telegram user or a customer already found. `payload` finds the invoice; a sender that quotes a
-    plan of ours without an invoice names it in `plan_code`. `raw` is the provider's whole answer, as bytes.
+    plan of ours without an invoice names it in `plan_code`. `raw` is the provider's whole answer, as bytes, but for
+    the personal `details` in it, which are kept where they can be erased.
 
     Of a subscription: `period_ends_at` and `renewal` where the channel tells them, `recurring` where it tells no more
     than that, and `subscription`, the channel's own name of it, where that is not the payload.
@@ -85,6 +96,7 @@ class ReceivedPayment:
     renewal: bool = False
     recurring: bool = False
     subscription: str = ""
+    details: Details | None = field(default=None, repr=False)
 
     @property
     def event_type(self) -> EventType:
@@ -240,6 +252,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
         if (known.customer_id, known.money) == (customer.pk, payment.money):
             # Now we know which it was; one that quoted another price was not paid by this.
             _mark_paid(Invoice.objects.filter(payload=payment.payload, customer=customer).priced(payment.money))
+            _keep_details(known, payment)
         return _duplicate(known, customer, payment.money)
 
     now = database_now()
@@ -268,6 +281,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
         reference=payment.payload,
         period_ends_at=period.ends_at if period else payment.period_ends_at,
     )
+    _keep_details(event, payment)
     if odd:
         Hold.objects.create(event=event, reason=odd.reason, detail=odd.detail)
         Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_HELD)
@@ -289,6 +303,12 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     _apply_early_refund(event)
     _log_payment(event, odd.reason if odd else None)
     return Recorded(Outcome.HELD if odd else Outcome.PROCESSED, event)
+
+
+def _keep_details(event: PaymentEvent, payment: ReceivedPayment) -> None:
+    """Once: what was erased since does not come back with the same report."""
+    if payment.details is not None:
+        OrderInfo.objects.get_or_create(event=event, defaults=asdict(payment.details))
 
 
 def _oddity(
@@ -385,8 +405,8 @@ def _record_refund(refund: ReceivedRefund) -> Recorded:
         detail = f"Paid by {payment.customer.user_id}, refund reported for {customer.user_id}."
         _hold_bytes(HoldReason.FOREIGN_REFUND, refund.raw, detail)
         return Recorded(Outcome.HELD, None)
-    if refund.money is not None and not _can_be_given_back(refund, payment):
-        detail = f"Paid {payment.money}, refund reported of {refund.money}."
+    if not _can_be_given_back(refund, payment):
+        detail = f"Paid {payment.money}, refund reported of {refund.money or 'all of it'}."
         _hold_bytes(HoldReason.REFUND_MISMATCH, refund.raw, detail)
         return Recorded(Outcome.HELD, None)
     event = _give_back(
@@ -403,9 +423,10 @@ def _record_refund(refund: ReceivedRefund) -> Recorded:
 
 
 def _can_be_given_back(refund: ReceivedRefund, payment: PaymentEvent) -> bool:
-    """The whole of it; or a part, where a refund has an id of its own, of what is left."""
+    """The whole, unless parts were given back; or, where a refund has an id of its own, a part of what is left."""
     if not refund.refund_id:
-        return refund.money == payment.money
+        has_parts = refund.method == PaymentMethod.TELEGRAM_PROVIDER and payment.left < payment.amount
+        return refund.money in (None, payment.money) and not has_parts
     return (
         refund.money is not None and refund.money.currency == payment.currency and refund.money.amount <= payment.left
     )

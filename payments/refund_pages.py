@@ -51,10 +51,12 @@ class RefundPages(FactAdmin):
         payment = get_object_or_404(PaymentEvent.objects.payments().select_related("customer", "plan"), pk=pk)
         form = RecordForm(request.POST if decided(request) else None, initial=request.POST.dict())
         if form.is_bound and form.is_valid():
+            told = dict(form.cleaned_data)
             try:
-                refund = staff_refunds.record_refund_made_elsewhere(
-                    payment=payment, staff=staff_of(request), **form.cleaned_data
-                )
+                told["amount"] = in_smallest_unit(told["amount"], payment.currency)
+                refund = staff_refunds.record_refund_made_elsewhere(payment=payment, staff=staff_of(request), **told)
+            except forms.ValidationError as refusal:
+                form.add_error("amount", refusal)
             except RefundingError as refusal:
                 form.add_error(None, staff_refunds.in_words(refusal))
             except staff_refunds.ImpossibleDay as refusal:
@@ -66,6 +68,7 @@ class RefundPages(FactAdmin):
             "payment": payment,
             "taken_back": staff_refunds.taken_back(payment),
             "possible": staff_refunds.can_be_recorded(payment),
+            "left": sum_in_words(payment.left, payment.currency),
             "form": form,
         }
         return page(request, "admin/payments/refund/record.html", context)
@@ -176,27 +179,29 @@ class DayWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
     input_type = "date"
 
 
-class RecordForm(DecisionForm):
-    reference = forms.CharField(
-        label="The provider's name of the refund", max_length=255, widget=UnfoldAdminTextInputWidget
-    )
-    refunded_on = forms.DateField(label="Day of the refund, in UTC", widget=DayWidget)
-    field_order = ["reference", "refunded_on", "reason"]
-
-
-FIRST_SHOWN = {"cancel_subscription": True}
-
-
-class RefundForm(DecisionForm):
-    """Why, how much of it where parts can be, and whether the subscription is cancelled too. What is not ticked is not
-    sent: FIRST_SHOWN is ticked.
-    """
-
+class PartForm(DecisionForm):
     amount = forms.DecimalField(
         label="How much, as people write it; empty: all that is left",
         required=False,
         widget=UnfoldAdminTextInputWidget,
     )
+
+
+class RecordForm(PartForm):
+    reference = forms.CharField(
+        label="The provider's name of the refund", max_length=255, widget=UnfoldAdminTextInputWidget
+    )
+    refunded_on = forms.DateField(label="Day of the refund, in UTC", widget=DayWidget)
+    field_order = ["amount", "reference", "refunded_on", "reason"]
+
+
+FIRST_SHOWN = {"cancel_subscription": True}
+
+
+class RefundForm(PartForm):
+    """Why, how much of it where parts can be, and whether the subscription is cancelled too. What is not ticked is not
+    sent: FIRST_SHOWN is ticked.
+    """
 
     cancel_subscription = forms.BooleanField(
         label="Cancel the subscription too: it renews no more", required=False, widget=UnfoldBooleanWidget

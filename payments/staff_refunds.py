@@ -21,7 +21,8 @@ from entitlements import audit
 from entitlements.models import Customer
 from entitlements.selectors import Loss, losses
 from payments import intents, refunding, subscriptions
-from payments.models import Origin, PaymentEvent, PaymentMethod, Refund, RefundStatus
+from payments.models import EventType, Origin, PaymentEvent, PaymentMethod, Refund, RefundStatus
+from payments.money import Money
 from payments.recording import ReceivedRefund, record_refund
 
 if TYPE_CHECKING:
@@ -114,42 +115,48 @@ def refund_by_staff(
 @retried
 @transaction.atomic
 def record_refund_made_elsewhere(
-    *, payment: PaymentEvent, staff: User, reason: str, reference: str, refunded_on: date
+    *, payment: PaymentEvent, staff: User, reason: str, reference: str, refunded_on: date, amount: int | None = None
 ) -> PaymentEvent:
     """Record what somebody gave back at the provider, with all that a refund entails, and return the refund.
 
     :param reference: the provider's own name of the refund
     :param refunded_on: by the UTC calendar
+    :param amount: in the currency's smallest unit; by default all that is left
     :raises PermissionDenied: this person may not
     :raises audit.ReasonMissing: no reason is given
     :raises ImpossibleDay: it was paid later, or the day has not come yet
-    :raises refunding.RefundingError: it was given back already, is a refund itself or can be given back from here
+    :raises refunding.RefundingError: it was given back already, is a refund itself, can be given back from here, or is
+        more than is left
     """
     reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
     Customer.objects.locked().get(pk=payment.customer_id)
     if not can_be_recorded(payment):
         raise (
             refunding.already_refunded(payment)
-            if payment.refunds.exists()
+            if payment.refunds.exists() and not payment.left
             else refunding.NotRefundable("Only what the provider alone can give back is recorded so.")
         )
     if not payment.occurred_at.date() <= refunded_on <= database_now().date():
         raise ImpossibleDay(payment)
+    part = _part_made_elsewhere(payment, amount, reference)
     told = {"recorded_by": audit.name_of(staff), "reference": reference, "refunded_on": refunded_on.isoformat()}
+    if part:
+        told["money"] = str(part)
     recorded = record_refund(
         ReceivedRefund(
             method=PaymentMethod(payment.payment_method),
             charge_id=payment.event_id,
-            money=payment.money,
+            money=part or payment.money,
             occurred_at=datetime.combine(refunded_on, time(), UTC),
             origin=Origin.STAFF,
             raw=json.dumps(told).encode(),
             payer=payment.customer,
             payload=payment.reference,
             reason=reason,
+            refund_id=reference if part else "",
         )
     )
-    refund = cast(PaymentEvent, recorded.event)  # of a known payment, by its payer and of its amount
+    refund = cast(PaymentEvent, recorded.event)  # of a known payment, by its payer and of no more than is left
     audit.record(
         staff=staff,
         what=RECORDED,
@@ -161,11 +168,28 @@ def record_refund_made_elsewhere(
     return refund
 
 
+def _part_made_elsewhere(payment: PaymentEvent, amount: int | None, reference: str) -> Money | None:
+    """The part of the payment that was given back, which goes by the provider's name of it; None where it is the whole.
+
+    :raises refunding.NotRefundable: it is more than is left, is known by that name, or has no parts
+    """
+    left = payment.left
+    part = Money(amount or left, payment.currency)
+    if part.amount > left:
+        raise refunding.NotRefundable(f"Of {payment.money} no more than {Money(left, payment.currency)} is left.")
+    if part == payment.money:
+        return None
+    if payment.payment_method == PaymentMethod.TELEGRAM_STARS:
+        raise refunding.NotRefundable("Stars are given back whole or not at all.")
+    refund_type = EventType.refund_by(PaymentMethod(payment.payment_method))
+    if PaymentEvent.objects.filter(event_id=reference, event_type=refund_type).exists():
+        raise refunding.NotRefundable(f"A refund that the provider calls {reference} is recorded already.")
+    return part
+
+
 def can_be_recorded(payment: PaymentEvent) -> bool:
-    """Whether it is a payment that only its provider can give back, and is not known to be given back."""
-    return (
-        payment.refund_of_id is None and not intents.can_be_returned_by_call(payment) and not payment.refunds.exists()
-    )
+    """Whether it is a payment that only its provider can give back, and of which something is left."""
+    return payment.refund_of_id is None and not intents.can_be_returned_by_call(payment) and payment.left > 0
 
 
 @dataclass(frozen=True, slots=True)

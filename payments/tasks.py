@@ -22,6 +22,7 @@ from payments import (
     watching,
 )
 from payments.channels.base import ChannelError
+from payments.runs import ReconcilingError
 from payments.stripe import inbox, processing, recovering
 
 # Seconds that a job may wait for Telegram: a worker that is told to stop waits for its jobs.
@@ -137,7 +138,7 @@ def _reconcile(*, asked_by: str, full: bool) -> None:
         reconciling.reconcile(asked_by=asked_by, full=full, patience=PATIENCE)
     except reconciling.NoBot:
         pass
-    except (reconciling.ReconcilingError, ChannelError) as error:
+    except (ReconcilingError, ChannelError) as error:
         log.warning("not reconciled", why=str(error))  # the next does it
 
 

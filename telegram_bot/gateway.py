@@ -12,7 +12,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -195,7 +195,15 @@ class TelegramGateway:
     # --- Invoices (payments.channels.base.InvoiceGateway) -----------------------------------------------------------
 
     def send_invoice(
-        self, *, chat_id: int, title: str, description: str, payload: str, money: Money, provider_token: str
+        self,
+        *,
+        chat_id: int,
+        title: str,
+        description: str,
+        payload: str,
+        money: Money,
+        provider_token: str,
+        needs: Collection[str] = (),
     ) -> int:
         message = self._call(
             lambda line: line.bot.send_invoice(
@@ -206,6 +214,9 @@ class TelegramGateway:
                 currency=money.currency,
                 prices=[LabeledPrice(title, money.amount)],
                 provider_token=provider_token,
+                need_name="name" in needs or None,
+                need_phone_number="phone_number" in needs or None,
+                need_email="email" in needs or None,
             )
         )
         return message.message_id
@@ -219,6 +230,7 @@ class TelegramGateway:
         money: Money,
         provider_token: str,
         subscription_days: int | None,
+        needs: Collection[str] = (),
     ) -> str:
         return self._call(
             lambda line: line.bot.create_invoice_link(
@@ -229,6 +241,9 @@ class TelegramGateway:
                 prices=[LabeledPrice(title, money.amount)],
                 provider_token=provider_token,
                 subscription_period=None if subscription_days is None else timedelta(days=subscription_days),
+                need_name="name" in needs or None,
+                need_phone_number="phone_number" in needs or None,
+                need_email="email" in needs or None,
             )
         )
 
@@ -316,6 +331,12 @@ class TelegramGateway:
         """Let a checkout go on, or refuse it with a text for the buyer; False when it is too late for either."""
         return self._answer(
             lambda line: line.bot.answer_pre_checkout_query(query_id, ok=ok, error_message=error_message or None)
+        )
+
+    def refuse_shipping(self, *, query_id: str, error_message: str) -> bool:
+        """Say to who asks for delivery that there is none; False when it is too late to say so."""
+        return self._answer(
+            lambda line: line.bot.answer_shipping_query(query_id, ok=False, error_message=error_message)
         )
 
     def _answer(self, call: Callable[[Line], Coroutine[Any, Any, bool]]) -> bool:

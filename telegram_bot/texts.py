@@ -238,6 +238,10 @@ def checkout_refused(reason: str) -> str:
     return _(CHECKOUT_REFUSALS[Reason(reason)])
 
 
+def nothing_is_shipped() -> str:
+    return _("Nothing is shipped here. Please start anew with /plans.")
+
+
 # --- What one has and has paid --------------------------------------------------------------------------------------
 
 

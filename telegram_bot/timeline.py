@@ -33,13 +33,18 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
 def _updates_with(event: PaymentEvent) -> list[IncomingUpdate]:
     """Those that came about when it happened or when it was recorded; a body blanked since is not found."""
     values = {
-        "charge_id": json.dumps(event.event_id)[1:-1].encode(),
+        "charge_id": as_written(event.event_id),
         "sent_from": event.occurred_at - AROUND,
         "sent_to": event.occurred_at + AROUND,
         "kept_from": event.received_at - AROUND,
         "kept_to": event.received_at + AROUND,
     }
     return list(IncomingUpdate.objects.raw(UPDATES_AROUND, values))
+
+
+def as_written(text: str) -> bytes:
+    """As the JSON of an update has it."""
+    return json.dumps(text)[1:-1].encode()
 
 
 def _entry(update: IncomingUpdate) -> Entry:

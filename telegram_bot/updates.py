@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 from payments.checkout import PreCheckout
 from payments.models import Origin, PaymentMethod
 from payments.money import STARS, Money
-from payments.recording import ReceivedPayment, ReceivedRefund
+from payments.recording import Details, ReceivedPayment, ReceivedRefund
 
 LARGEST_ID = 2**52
 LARGEST_KEY = 1024  # bytes; the longest charge id reported has 255, and an index holds no more than 2700
 # The fields of an update that we act on. They are looked for first: a field that Telegram adds must not hide one.
-READ = ("message", "pre_checkout_query", "callback_query", "my_chat_member", "subscription")
+READ = ("message", "pre_checkout_query", "callback_query", "my_chat_member", "subscription", "shipping_query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,14 @@ class SubscriptionChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ShippingQuestion:
+    """Somebody wants an invoice delivered to an address, which no invoice of ours offers."""
+
+    query_id: str
+    sender: Person
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadableMoney:
     """Money moved, but its amount, currency or id is no such thing. Kept as bytes and held."""
 
@@ -107,6 +115,7 @@ Content: TypeAlias = (
     | ButtonPress
     | Membership
     | SubscriptionChange
+    | ShippingQuestion
     | PreCheckout
     | ReceivedPayment
     | ReceivedRefund
@@ -133,7 +142,7 @@ class Update:
                 return telegram_user_id
             case Command(sender=person) | Text(sender=person) | ButtonPress(sender=person) | Membership(sender=person):
                 return person.id
-            case SubscriptionChange(subscriber=person):
+            case SubscriptionChange(subscriber=person) | ShippingQuestion(sender=person):
                 return person.id
         return None
 
@@ -181,6 +190,9 @@ def _content(kind: str, value: Any) -> Content:
             _fit_for_a_column(_text(change, "invoice_payload")),
             _text(change, "state"),
         )
+    if kind == "shipping_query":
+        query = _object(value)
+        return ShippingQuestion(_text(query, "id"), _person(_object(query.get("from"))))
     return Other()
 
 
@@ -215,13 +227,22 @@ def _payment(message: dict[str, Any], payment: dict[str, Any]) -> ReceivedPaymen
             payload=_fit_for_a_column(_text(payment, "invoice_payload")),
             occurred_at=_date(message),
             origin=Origin.WEBHOOK,
-            raw=_as_bytes(payment),
+            raw=_as_bytes({name: value for name, value in payment.items() if name != "order_info"}),
+            details=_details(payment.get("order_info")),
             provider_charge_id=_fit_for_a_column(_text(payment, "provider_payment_charge_id", default="")),
             period_ends_at=None if expires is None else _moment(expires),
             renewal=payment.get("is_recurring") is True and payment.get("is_first_recurring") is not True,
         )
     except ValueError as error:
         return UnreadableMoney(_sentence(error))
+
+
+def _details(entered: Any) -> Details | None:
+    """What the buyer entered. It must keep no payment from being recorded, so what is no text is nothing."""
+    if not isinstance(entered, dict):
+        return None
+    texts = {name: _fit_for_a_column(text) for name, text in entered.items() if isinstance(text, str)}
+    return Details(texts.get("name", ""), texts.get("phone_number", ""), texts.get("email", ""))
 
 
 def _refund(message: dict[str, Any], refund: dict[str, Any]) -> ReceivedRefund | UnreadableMoney:

@@ -21,6 +21,7 @@ from payments.models import (
     MirrorCursor,
     Notice,
     NoticeKind,
+    OrderInfo,
     Plan,
     ProviderRecord,
     ReconciliationRun,
@@ -36,6 +37,7 @@ from payments.models import (
     SubscriptionOrder,
     SubscriptionPayment,
     TallyResult,
+    TelegramCurrency,
     WithoutReminders,
 )
 from telegram_bot.models import IncomingUpdate, UpdateStatus, WebhookState
@@ -47,6 +49,7 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
     now = database_now()
     event = paid(alice, gold, ago=NO_TIME, status=EventStatus.HELD, invoice=invoice)
     ProviderRecord.objects.create(event=event, body=b'{"name": "<script>alert(1)</script>\xff"}')
+    OrderInfo.objects.create(event=event, name="<script>alert(1)</script>", email="<script>")
     Hold.objects.create(event=event, reason=HoldReason.BOUGHT_TWICE)
     Notice.objects.create(event=event, kind=NoticeKind.PAYMENT_HELD)
     CheckoutDecision.objects.create(query_id="q", invoice=invoice, payer_telegram_id=1, ok=True)
@@ -95,6 +98,7 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
     )  # fmt: skip
     StripeEvent.objects.create(event_id="evt_1", kind="<script>", body=b"{}", status="dead", error="<script>")
     StripeCustomer.objects.create(customer=alice, stripe_id="cus_1")
+    TelegramCurrency.objects.create(code="GBP", least=1, most=100_000_000, read_at=now)
     StripeReadUpTo.objects.create(moment=now)
     Dispute.objects.create(
         dispute_id="dp_1", payment=event, amount=1, currency="GBP", reason="<script>", status="lost", opened_at=now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -64,9 +64,20 @@ class InvoiceGateway(Protocol):
     """The few calls of the Bot API that selling needs. Each is limited in time and raises a ChannelError."""
 
     def send_invoice(
-        self, *, chat_id: int, title: str, description: str, payload: str, money: Money, provider_token: str
+        self,
+        *,
+        chat_id: int,
+        title: str,
+        description: str,
+        payload: str,
+        money: Money,
+        provider_token: str,
+        needs: Collection[str] = (),
     ) -> int:
-        """Send an invoice into a chat and return the message's id."""
+        """Send an invoice into a chat and return the message's id.
+
+        :param needs: what the buyer has to enter, of `name`, `phone_number` and `email`; never an address to ship to
+        """
 
     def create_invoice_link(
         self,
@@ -77,6 +88,7 @@ class InvoiceGateway(Protocol):
         money: Money,
         provider_token: str,
         subscription_days: int | None,
+        needs: Collection[str] = (),
     ) -> str:
         """Make an invoice anybody can be handed as a link."""
 

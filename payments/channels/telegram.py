@@ -22,6 +22,7 @@ def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
     gateway = cast(InvoiceGateway, import_string(settings.PAYMENTS_TELEGRAM_GATEWAY))
     provider_token = _provider_token(invoice)
     plan, chat_id = invoice.plan, invoice.customer.telegram_user_id
+    needs = plan.needs if invoice.payment_method == PaymentMethod.TELEGRAM_PROVIDER else ()
     if to_chat and not invoice.recurring:
         message_id = gateway.send_invoice(
             chat_id=cast(int, chat_id),
@@ -30,6 +31,7 @@ def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
             payload=invoice.payload,
             money=invoice.price,
             provider_token=provider_token,
+            needs=needs,
         )
         return Delivered(link=None, message_id=message_id)
 
@@ -40,6 +42,7 @@ def deliver(invoice: Invoice, *, to_chat: bool) -> Delivered:
         money=invoice.price,
         provider_token=provider_token,
         subscription_days=RECURRING_DAYS if invoice.recurring else None,
+        needs=needs,
     )
     if not to_chat:
         return Delivered(link=link, message_id=None)

@@ -1,6 +1,7 @@
 """The catalogue, the quotes made from it, the ledger, and what is owed because of it."""
 
 from payments.models.catalogue import PaymentMethod, Plan, Price, WhenActive
+from payments.models.currencies import TelegramCurrency
 from payments.models.invariants import InvariantCheck
 from payments.models.invoices import CheckoutDecision, ExpiryUpTo, Invoice, InvoiceStatus
 from payments.models.ledger import (
@@ -15,6 +16,7 @@ from payments.models.ledger import (
     Resolution,
 )
 from payments.models.notices import Notice, NoticeKind, WithoutReminders
+from payments.models.order_info import OrderInfo
 from payments.models.reconciliation import (
     Discrepancy,
     DiscrepancyKind,
@@ -61,6 +63,7 @@ __all__ = [
     "Notice",
     "NoticeKind",
     "Order",
+    "OrderInfo",
     "Origin",
     "PaymentEvent",
     "PaymentMethod",
@@ -89,6 +92,7 @@ __all__ = [
     "Tally",
     "TallyResult",
     "TallyUpTo",
+    "TelegramCurrency",
     "WhenActive",
     "WithoutReminders",
 ]

@@ -60,6 +60,11 @@ class Plan(models.Model):
     duration_days = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: for life.")
     recurring = models.BooleanField(default=False)
     when_active = models.CharField(max_length=6, choices=WhenActive, default=WhenActive.REJECT)
+    need_name = models.BooleanField(
+        default=False, db_default=False, help_text="Whether who pays a Telegram provider is asked for his name."
+    )
+    need_phone_number = models.BooleanField(default=False, db_default=False)
+    need_email = models.BooleanField(default=False, db_default=False)
     position = models.PositiveIntegerField(default=0, help_text="Its place in lists.")
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -93,6 +98,12 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def needs(self) -> list[str]:
+        """What who pays a Telegram provider is asked for, of `name`, `phone_number` and `email`."""
+        asked = {"name": self.need_name, "phone_number": self.need_phone_number, "email": self.need_email}
+        return [need for need, is_asked in asked.items() if is_asked]
 
     @property
     def duration(self) -> timedelta | None:

@@ -185,6 +185,11 @@ class PaymentEvent(models.Model):
                 include=["event_type", "status", "id"],
                 condition=Q(Exact(Mod("customer", SAMPLED), 0)),
             ),
+            models.Index(
+                name="payment_event_at_provider",
+                fields=["provider_charge_id"],
+                condition=Q(payment_method=PaymentMethod.TELEGRAM_PROVIDER),
+            ),
             models.Index(name="payment_event_of_invoice", fields=["invoice"], condition=Q(invoice__isnull=False)),
             models.Index(name="payment_event_refund_of", fields=["refund_of"], condition=Q(refund_of__isnull=False)),
         ]

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from payments.models.catalogue import PaymentMethod
 from payments.models.ledger import PaymentEvent
 from payments.models.refunds import Direction
 
@@ -24,21 +25,37 @@ class RunOutcome(models.TextChoices):
     DIED = "died", "its process ended"
 
 
+COMPARED_WITH = (
+    (PaymentMethod.TELEGRAM_STARS.value, "Telegram's list of Stars"),
+    (PaymentMethod.TELEGRAM_PROVIDER.value, "a report of the provider"),
+)
 TO_THE_END = (RunOutcome.CLEAN, RunOutcome.ATTENTION)
 
 
 class ReconciliationRunQuerySet(models.QuerySet["ReconciliationRun"]):
+    def compared_with(self, method: PaymentMethod) -> Self:
+        """Those with Telegram's list of Stars, or with a report of the provider behind Telegram."""
+        return self.filter(payment_method=method)
+
     def to_the_end(self) -> Self:
         """Those that compared all there was."""
         return self.filter(outcome__in=TO_THE_END)
 
 
 class ReconciliationRun(models.Model):
-    """One comparison of the ledger with Telegram's list, and how far it came: the next goes on from there.
+    """One comparison of the ledger with Telegram's list, or with a report of the payment provider, and how far it came:
+    the next goes on from there.
 
     As long as it is running, `lease_until` is moved on; once that has passed, whoever was at it is dead.
     """
 
+    payment_method = models.CharField(
+        "compared with",
+        max_length=20,
+        choices=COMPARED_WITH,
+        default=PaymentMethod.TELEGRAM_STARS,
+        db_default=PaymentMethod.TELEGRAM_STARS,
+    )
     started_at = models.DateTimeField(db_default=Now())
     asked_by = models.TextField(help_text="schedule, command or staff:<id>.")
     full = models.BooleanField(default=False, help_text="Whether it compared everything from the beginning.")
@@ -64,7 +81,11 @@ class ReconciliationRun(models.Model):
         permissions = [("reconcile", "Can have the ledger compared with Telegram's list")]
         constraints = [
             models.UniqueConstraint(
-                name="reconciliation_one_at_a_time", fields=["outcome"], condition=Q(outcome=RunOutcome.RUNNING)
+                name="reconciliation_one_at_a_time", fields=["payment_method"], condition=Q(outcome=RunOutcome.RUNNING)
+            ),
+            models.CheckConstraint(
+                name="reconciliation_method",
+                condition=Q(payment_method__regex=rf"^({'|'.join(method for method, _ in COMPARED_WITH)})$"),
             ),
             models.CheckConstraint(
                 name="reconciliation_outcome", condition=Q(outcome__regex=rf"^({'|'.join(RunOutcome.values)})$")
@@ -85,10 +106,10 @@ class ReconciliationRun(models.Model):
 
 
 class DiscrepancyKind(models.TextChoices):
-    MISSING_THERE = "missing_there", "in our books, not in Telegram's list"
+    MISSING_THERE = "missing_there", "in our books, and not in the other list"
     AMOUNT_DIFFERS = "amount_differs", "the amounts differ"
     USER_DIFFERS = "user_differs", "the buyers differ"
-    NOT_RECORDED = "not_recorded", "in Telegram's list, and cannot be recorded"
+    NOT_RECORDED = "not_recorded", "in the other list, and not in our books"
     BALANCE = "balance", "the balance is not what Telegram's list amounts to"
 
 
@@ -96,15 +117,23 @@ class DiscrepancyQuerySet(models.QuerySet["Discrepancy"]):
     def unresolved(self) -> Self:
         return self.filter(resolved_at__isnull=True)
 
+    def found_with(self, method: PaymentMethod) -> Self:
+        return self.filter(run__payment_method=method)
+
 
 class Discrepancy(models.Model):
-    """Something on which Telegram and our books disagree, until a person settles it or a later run finds it gone."""
+    """Something on which Telegram or the payment provider and our books disagree, until a person settles it or a later
+    run finds it gone.
+    """
 
     kind = models.CharField(max_length=14, choices=DiscrepancyKind)
     transaction_id = models.TextField(blank=True, default="", help_text="The charge; empty for the balance.")
     direction = models.CharField(max_length=3, choices=Direction, blank=True, default="")
     difference = models.DecimalField(
-        max_digits=40, decimal_places=0, default=0, help_text="Telegram's less ours, in billionths of a Star."
+        max_digits=40,
+        decimal_places=0,
+        default=0,
+        help_text="Theirs less ours, in the currency's smallest unit; in billionths of a Star.",
     )
     event = models.ForeignKey(PaymentEvent, on_delete=models.PROTECT, null=True, related_name="discrepancies")
     telegram_says = models.TextField()
@@ -159,3 +188,8 @@ class Discrepancy(models.Model):
 
     def __str__(self) -> str:
         return self.get_kind_display()
+
+    @property
+    def other_side(self) -> str:
+        """Who says something else than our books."""
+        return "Telegram" if self.run.payment_method == PaymentMethod.TELEGRAM_STARS else "The provider"

@@ -12,11 +12,11 @@ from payments.channels import base as channel
 from telegram_bot import texts
 from telegram_bot.gateway import gateway
 from telegram_bot.handlers import account, shop, start, support
-from telegram_bot.updates import ButtonPress, Command, Membership, Text
+from telegram_bot.updates import ButtonPress, Command, Membership, ShippingQuestion, Text
 
 logger = structlog.get_logger(__name__)
 
-Conversation: TypeAlias = Command | Text | ButtonPress | Membership
+Conversation: TypeAlias = Command | Text | ButtonPress | Membership | ShippingQuestion
 
 COMMANDS: dict[str, Callable[[Command], None]] = {
     "start": start.start,
@@ -56,5 +56,7 @@ def _answer(update: Conversation) -> None:
             gateway.send_message(chat_id=update.chat_id, text=texts.only_in_private())
         case Text():
             pass  # what people say to each other in a group is not for us
+        case ShippingQuestion(query_id=query_id):
+            gateway.refuse_shipping(query_id=query_id, error_message=texts.nothing_is_shipped())
         case Membership():
             logger.info("chat membership", chat_id=update.chat_id, can_write=update.can_write)

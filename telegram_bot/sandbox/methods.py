@@ -285,6 +285,13 @@ class Methods:
         self._checkout.answer(pre_checkout_query_id, ok=ok, error_message=error_message)
         return True
 
+    def _answer_shipping_query(
+        self, shipping_query_id: str, ok: bool, shipping_options: object = None, error_message: str | None = None
+    ) -> bool:
+        if not ok and not error_message:
+            raise BadRequest("error message is empty")
+        raise BadRequest(TOO_OLD)  # nothing is shipped here, so nobody has asked
+
     def _refund_star_payment(self, user_id: int, telegram_payment_charge_id: str) -> bool:
         self._checkout.refund(telegram_payment_charge_id, self._person(user_id))
         return True

@@ -474,6 +474,16 @@ class TestARefundMadeAtTheProvider:
         assert answer["Location"] == page_of(PaymentEvent.objects.refunds().get())
         assert AuditEntry.objects.get().reason == "She asked."
 
+    def test_may_be_of_a_part_as_people_write_it(self, finn, card):
+        page = finn.post(recording(card), self.told(amount="10.005")).content.decode()
+        assert "This is no amount in GBP." in page
+        assert card.left == 2500
+
+        assert finn.post(recording(card), self.told(amount="10.00")).status_code == 302
+
+        assert card.left == 1500
+        assert "up to £15.00" in finn.get(recording(card)).content.decode()
+
     def test_is_recorded_once(self, finn, card):
         finn.post(recording(card), self.told())
 

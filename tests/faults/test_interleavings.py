@@ -17,7 +17,7 @@ from django.conf import settings
 
 from config.database import database_now
 from entitlements.models import Customer, Entitlement
-from payments import ordinary, reconciling
+from payments import ordinary, reconciling, runs
 from payments.models import (
     Direction,
     Discrepancy,
@@ -185,7 +185,7 @@ def comparison_with(invoice: Invoice, *directions: Direction) -> Operation:
         )
         for direction in directions
     )
-    return Reconciliation(reconciling._begin(asked_by="command", full=False), 0, lambda words: None).compare_list
+    return Reconciliation(runs.begin(asked_by="command", full=False), 0, lambda words: None).compare_list
 
 
 def one_update_twice() -> Meeting:

@@ -90,6 +90,15 @@ class TestACatalogue:
             ("telegram_provider", "GBP", 2500),
         ]
 
+    def test_says_what_the_buyer_is_asked_for(self, db):
+        load(GOLD)
+        assert Plan.objects.get().needs == []
+
+        (change,) = load(GOLD.replace("duration_days", "need_name = true\nneed_email = true\nduration_days"))
+
+        assert change.words == ("need_name: no → yes", "need_email: no → yes")
+        assert Plan.objects.get().needs == ["name", "email"]
+
     def test_put_into_force_again_changes_nothing(self, db):
         load(GOLD + SILVER)
         before = list(Price.objects.order_by("pk").values())
@@ -198,6 +207,7 @@ class TestAFaultIsToldWithItsLine:
             ("duration_days = 30", "duration_days = true", "7: duration_days must be a whole number from 1 to 36500."),
             ("duration_days = 30", "duration_days = 1.5", "7: duration_days must be a whole number from 1 to 36500."),
             ("duration_days = 30", 'recurring = "yes"', "7: recurring must be true or false."),
+            ("duration_days = 30", "need_email = 1", "7: need_email must be true or false."),
             ("duration_days = 30", 'when_active = "never"', "7: when_active must be one of reject, extend."),
             ("duration_days = 30", "duration = 30", "7: Nobody knows what 'duration' means; there are code, title, "),
             ("features = {", "features = 3 # {", "8: features must be a table, like { max_devices = 3 }."),
@@ -240,6 +250,12 @@ class TestAFaultIsToldWithItsLine:
         ]
         assert faults(SILVER.replace("when_active", "recurring = true\nwhen_active")) == [
             "shop.toml:7: A recurring plan is renewed every 30 days."
+        ]
+
+    def test_when_a_plan_needs_to_know_what_nobody_asks_for(self):
+        assert faults(SILVER.replace("when_active", "need_name = true\nneed_email = true\nwhen_active")) == [
+            "shop.toml:8: need_name goes with a price by telegram_provider: nobody else asks the buyer.",
+            "shop.toml:9: need_email goes with a price by telegram_provider: nobody else asks the buyer.",
         ]
 
     def test_when_several_things_are_wrong_all_at_once(self):

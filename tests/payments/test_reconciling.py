@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from config.database import database_now
 from entitlements.models import Entitlement, Grant
 from entitlements.selectors import has_access
-from payments import invariants, mirror, reconciling
+from payments import invariants, mirror, reconciling, runs
 from payments.channels.base import ChannelError, Unclear
 from payments.discrepancies import AlreadySettled, settle
 from payments.models import (
@@ -38,9 +38,10 @@ from payments.models import (
     TallyResult,
 )
 from payments.money import Money
-from payments.reconciling import AlreadyRunning, NoBot, TakenOver, cursor_age, reconcile
+from payments.reconciling import NoBot, cursor_age, reconcile
 from payments.recording import record_payment
 from payments.refunding import request_refund
+from payments.runs import AlreadyRunning, TakenOver
 from payments.subscriptions import PERIOD
 from telegram_bot.gateway import gateway
 from tests.books import faults_in_the_books
@@ -61,7 +62,7 @@ def run(**options) -> ReconciliationRun:
 
 def counts(of: ReconciliationRun) -> dict[str, int]:
     """What is more than nothing."""
-    return {name: value for name in reconciling.COUNTS if (value := getattr(of, name))}
+    return {name: value for name in runs.COUNTS if (value := getattr(of, name))}
 
 
 def listed(charge_id: str, user_id: int, *, amount=500, payload="somebody's", **more) -> dict:
@@ -614,14 +615,14 @@ class TestAFullRun:
 
 class TestOneAtATime:
     def test_means_that_a_second_run_says_so(self, telegram):
-        reconciling._begin(asked_by="schedule", full=False)
+        runs.begin(asked_by="schedule", full=False)
 
         with pytest.raises(AlreadyRunning):
             run()
 
     def test_does_not_wait_for_a_dead_one_which_gives_way_even_if_it_was_not_dead(self, telegram, invoice):
         telegram.charges(invoice)
-        silent = reconciling._begin(asked_by="schedule", full=False)
+        silent = runs.begin(asked_by="schedule", full=False)
         ReconciliationRun.objects.update(lease_until=database_now())
 
         assert run().recorded == 1
@@ -634,7 +635,7 @@ class TestOneAtATime:
     def test_goes_on_from_where_a_dead_one_came_to(self, telegram, invoice):
         telegram.sells(invoice)
         mirror.bring_up_to_date()
-        dead = reconciling._begin(asked_by="schedule", full=True)
+        dead = runs.begin(asked_by="schedule", full=True)
         ReconciliationRun.objects.update(
             compared_up_to=StarTransaction.objects.get().pk, lease_until=database_now() - timedelta(days=1)
         )
@@ -658,7 +659,7 @@ class TestTheCursor:
         run()
         at = database_now() - timedelta(minutes=50)
         ReconciliationRun.objects.update(true_at=at)
-        reconciling._begin(asked_by="schedule", full=False)
+        runs.begin(asked_by="schedule", full=False)
 
         assert 3000 <= cursor_age() < 3100
 

@@ -10,11 +10,12 @@ from django.db import connection
 
 from config.database import database_now
 from entitlements.models import Entitlement, Grant
-from payments import reconciling
+from payments import runs
 from payments.comparing import Known
 from payments.models import Notice, Origin, PaymentEvent, ReconciliationRun, Tally, TallyResult
-from payments.reconciling import AlreadyRunning, TakenOver, reconcile
+from payments.reconciling import reconcile
 from payments.recording import record_payment
+from payments.runs import AlreadyRunning, TakenOver
 from telegram_bot import notices
 from tests.books import faults_in_the_books
 from tests.factories import InvoiceFactory, PlanFactory
@@ -92,9 +93,9 @@ class TestBesideItself:
 
         def begin(**asked) -> ReconciliationRun:
             now = database_now()
-            return ReconciliationRun.objects.create(**asked, started_at=now, lease_until=now + reconciling.LEASE)
+            return ReconciliationRun.objects.create(**asked, started_at=now, lease_until=now + runs.LEASE)
 
-        monkeypatch.setattr(reconciling, "_begin", begin)
+        monkeypatch.setattr(runs, "begin", begin)
         monkeypatch.setattr(Known, "of", load_together)
         with connection.cursor() as cursor:
             cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'reconciliation_one_at_a_time'")

@@ -8,7 +8,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from config import worker
-from payments import reconciling, tasks
+from payments import runs, tasks
 from payments.models import PaymentEvent, ReconciliationRun, RunOutcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ class TestTheJob:
         assert [line["event"] for line in logged] == ["reconciliation failed", "not reconciled"]
 
     def test_leaves_it_to_whoever_is_at_it(self, telegram, logged):
-        reconciling._begin(asked_by="command", full=False)
+        runs.begin(asked_by="command", full=False)
 
         tasks.reconcile(timestamp=0)
 

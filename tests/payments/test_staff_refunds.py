@@ -9,10 +9,11 @@ from django.db import OperationalError
 
 from config.database import database_now
 from entitlements.audit import ReasonMissing
-from entitlements.models import AuditEntry
+from entitlements.models import AuditEntry, Grant
 from entitlements.services import grant
 from payments import refunding, staff_refunds
 from payments.models import (
+    Hold,
     HoldReason,
     Notice,
     NoticeKind,
@@ -22,6 +23,7 @@ from payments.models import (
     Refund,
     Resolution,
 )
+from payments.money import Money
 from payments.recording import record_payment, record_refund
 from payments.refunding import AlreadyRefunded, NotRefundable, RefundPending
 from payments.staff_refunds import (
@@ -239,6 +241,42 @@ class TestARefundMadeAtTheProvider:
             self.record(card, dana)
 
         assert PaymentEvent.objects.refunds().count() == AuditEntry.objects.count() == 1
+
+    def test_may_be_of_a_part_which_leaves_the_access_until_nothing_is_left(self, dana, card):
+        part = self.record(card, dana, amount=1000)
+
+        assert (part.event_id, part.amount, card.left) == ("re_1", 1000, 1500)
+        assert Grant.objects.get().revoked_at is None
+        rest = self.record(card, dana, reference="re_2")
+        assert (rest.event_id, rest.amount, card.left) == ("re_2", 1500, 0)
+        assert Grant.objects.get().revoked_at is not None
+        assert [entry.after["money"] for entry in AuditEntry.objects.order_by("pk")] == ["£10.00", "£15.00"]
+        assert faults_in_the_books() == []
+        with pytest.raises(AlreadyRefunded):
+            self.record(card, dana, reference="re_3")
+
+    @pytest.mark.parametrize("money", [None, Money(2500, "GBP")])
+    def test_of_a_part_has_a_report_of_the_whole_wait_for_a_person(self, dana, card, money):
+        self.record(card, dana, amount=1000)
+
+        told = record_refund(refund_of(card.invoice, charge_id=card.event_id, money=money))
+
+        assert (told.outcome, Hold.objects.get().reason) == ("held", HoldReason.REFUND_MISMATCH)
+        assert card.left == 1500
+
+    def test_is_of_no_more_than_is_left(self, dana, card):
+        self.record(card, dana, amount=1000)
+
+        with pytest.raises(NotRefundable, match=r"Of £25\.00 no more than £15\.00 is left\."):
+            self.record(card, dana, reference="re_2", amount=1501)
+
+    def test_goes_by_a_name_that_no_other_has(self, dana, card):
+        self.record(card, dana, amount=1000)
+
+        with pytest.raises(NotRefundable, match="that the provider calls re_1 is recorded already"):
+            self.record(card, dana, amount=1000)
+
+        assert card.left == 1500
 
     @pytest.mark.parametrize("days", [-4, 1])
     def test_was_neither_before_the_payment_nor_will_be(self, dana, card, days):

@@ -128,9 +128,10 @@ class TestASignature:
 
     @pytest.mark.parametrize(
         "header",
-        ["", "t=1", "v1=abc", "t=,v1=", f"t={int(time.time())},v1=ü", "t=1=2,v1=a", f"t={'9' * 5000},v1=a", "nothing"],
+        ["", "t=1", "v1=abc", "t=,v1=", "t=NOW,v1=ü", "t=1=2,v1=a", f"t={'9' * 5000},v1=a", "nothing"],
     )
     def test_that_is_none_is_refused(self, header):
+        header = header.replace("NOW", str(int(time.time())))
         assert refused(post(event(), signature=header))
 
     def test_by_another_secret_is_refused(self):

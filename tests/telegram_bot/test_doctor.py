@@ -315,7 +315,7 @@ class TestItsChecks:
         assert finding("reconciliation").health == Health.OK
 
         Discrepancy.objects.create(kind=DiscrepancyKind.BALANCE, telegram_says="5", we_have="4", run=run)
-        assert finding("reconciliation").seen == "1 disagreements with Telegram wait for a person"
+        assert finding("reconciliation").seen == "1 disagreements wait for a person"
 
         ReconciliationRun.objects.update(true_at=database_now() - timedelta(minutes=121), error="Unavailable")
         assert finding("reconciliation").seen == "last done 2 h ago, and the last try failed: Unavailable"

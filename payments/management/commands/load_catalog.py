@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from config.database import database_now
-from payments import catalog
+from payments import catalog, currencies
 from payments.catalog_file import CatalogRefused, read
 
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: Path, dry_run: bool, **options: Any) -> None:
         try:
-            plans = read(str(file), file.read_bytes())
+            plans = read(str(file), file.read_bytes(), table=currencies.in_force())
         except OSError as error:
             message = f"{file} cannot be read: {error.strerror}."
             raise CommandError(message) from error

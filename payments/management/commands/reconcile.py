@@ -10,8 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.management.starting import require_database
 from payments.channels.base import ChannelError
-from payments.models import Discrepancy, ReconciliationRun, RunOutcome
-from payments.reconciling import COUNTS, Progress, ReconcilingError, reconcile
+from payments.models import Discrepancy, PaymentMethod, ReconciliationRun, RunOutcome
+from payments.reconciling import Progress, reconcile
+from payments.runs import COUNTS, ReconcilingError
 
 SECONDS_OF_SILENCE = 2
 PATIENCE = 600  # seconds that somebody who is looking on may wait for Telegram
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError(message) from error
         self.show(run)
         if run.outcome == RunOutcome.ATTENTION:
-            waiting = Discrepancy.objects.unresolved().count()
+            waiting = Discrepancy.objects.unresolved().found_with(PaymentMethod.TELEGRAM_STARS).count()
             message = f"Something needs a person: {waiting} open discrepancies, {run.held} held. See the admin."
             raise CommandError(message)
         self.stdout.write("Everything is accounted for.")
