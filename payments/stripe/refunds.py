@@ -41,6 +41,7 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 reason=reason or "refunded by Stripe",
                 refund_id=refund.refund_id,
                 intent=refund.intent,
+                costs=refund.costs,
             )
         )
     elif refund.status in FAILED:
@@ -51,5 +52,6 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 origin=origin,
                 raw=refund.raw,
                 reason=refund.why,
+                costs=refund.costs,
             )
         )
