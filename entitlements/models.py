@@ -157,15 +157,17 @@ class EntitlementQuerySet(models.QuerySet["Entitlement"]):
     def with_plan(self) -> Self:
         """Each with `plan_code`, that of the surviving grant that reaches furthest (entitlements.periods.furthest).
 
-        That is the first one for life, or else the last one that moved the end: a period, or the fixed end it has.
+        That is the first one for life, or else the last one that moved the end: the one that has it as its own, by a
+        fixed end or by its grace, or the last period.
         """
         grants = Grant.objects.filter(customer=OuterRef("customer"), entitlement=OuterRef("code"), revoked_at=None)
         for_life = grants.filter(duration=None, ends_at=None).order_by("granted_at", "pk")
         for_a_time = grants.filter(Q(duration__isnull=False) | Q(ends_at=OuterRef("active_until")))
+        ends_there = Coalesce(Exact(F("ends_at"), OuterRef("active_until")), Value(False))
         return self.annotate(
             plan_code=Coalesce(
                 Subquery(for_life.values("plan_code")[:1]),
-                Subquery(for_a_time.order_by("-granted_at", "-pk").values("plan_code")[:1]),
+                Subquery(for_a_time.order_by(ends_there.desc(), "-granted_at", "-pk").values("plan_code")[:1]),
                 Value(""),
             )
         )

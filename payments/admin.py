@@ -50,7 +50,6 @@ from payments.models import (
     Subscription,
     SubscriptionDay,
     SubscriptionOrder,
-    SubscriptionPayment,
     SubscriptionState,
     Tally,
     TallyUpTo,
@@ -519,13 +518,6 @@ class RunningFilter(admin.SimpleListFilter):
         return queryset.filter(state=self.value())
 
 
-class SubscriptionPaymentInline(FactInline):
-    model = SubscriptionPayment
-    fields = ("event", "period_ends_at")
-    ordering = ["-period_ends_at"]
-    show_change_link = False
-
-
 @admin.register(Subscription)
 class SubscriptionAdmin(ExportedList, SubscriptionPages):
     """What is paid on by itself, each with its payments and its whole story."""
@@ -555,7 +547,6 @@ class SubscriptionAdmin(ExportedList, SubscriptionPages):
         "plan", "state", "customer", "money", "payment_method", "started_at", "renewals", "current_period_end",
         "grace_ends_at", "state_changed_at", "stopped_at", "first_charge_id", "first_charge_known", "reference", "id",
     )  # fmt: skip
-    inlines = (SubscriptionPaymentInline,)
     change_form_outer_before_template = "admin/payments/subscription/state.html"
 
 

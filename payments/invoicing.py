@@ -49,11 +49,15 @@ class CurrencyNotOffered(InvoicingError):
 
 
 class AlreadyActive(InvoicingError):
-    """The customer has what the plan gives, and it is sold once at a time. `ends_at` None: for life."""
+    """The customer has what the plan gives, and it is sold once at a time. `ends_at` None: for life.
 
-    def __init__(self, ends_at: datetime | None) -> None:
+    `renews`: a subscription goes on paying for it, so that it does not end then.
+    """
+
+    def __init__(self, ends_at: datetime | None, *, renews: bool = False) -> None:
         super().__init__(ends_at)
         self.ends_at = ends_at
+        self.renews = renews
 
 
 class ChatUnavailable(InvoicingError):
@@ -163,7 +167,7 @@ def _draft(
         if active is not None and not subscriptions.gives_grace_only(
             customer, plan.entitlement, until=active.active_until, at=now
         ):
-            raise AlreadyActive(active.active_until)
+            raise AlreadyActive(active.active_until, renews=active.renews)
     invoice_id = uuid7()
     return Invoice.objects.quote(
         plan,

@@ -306,7 +306,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     invoice = _locked_invoice(payment) or _lost_invoice(payment, customer)
     plan_code = invoice.plan_id if invoice else payment.plan_code
     plan = Plan.objects.filter(code=plan_code).first()
-    period = subscriptions.period_paid(payment, paid_at=occurred_at, customer=customer, invoice=invoice)
+    period = subscriptions.period_paid(payment, paid_at=occurred_at, customer=customer, invoice=invoice, plan=plan)
     odd = _oddity(payment, customer, invoice, plan, occurred_at, period)
 
     event = _write(

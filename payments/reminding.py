@@ -42,16 +42,24 @@ def _due_at(now: datetime) -> dict[NoticeKind, QuerySet[Subscription]]:
     running = Subscription.objects.running()
     soon = running.filter(current_period_end__gt=now, current_period_end__lte=now + settings.SUBSCRIPTION_REMINDER)
     # What renews is charged, whatever became of the last payment; what ends must have given something.
-    given = Q(payments__event__status=EventStatus.PROCESSED, payments__event__refunds=None)
-    ends = Q(state=SubscriptionState.CANCELED) & given
+    gives = Exists(_last_payment().filter(event__status=EventStatus.PROCESSED, event__refunds=None))
+    ends = Q(state=SubscriptionState.CANCELED) & Q(gives)
     fresh = Subscription.objects.filter(state=SubscriptionState.ENDED, state_changed_at__gt=now - FRESH)
     return {
         NoticeKind.SUBSCRIPTION_ENDING: soon.filter(Q(state=SubscriptionState.ACTIVE) | ends),
         NoticeKind.SUBSCRIPTION_FAILED: running.filter(
             state=SubscriptionState.FAILED, current_period_end__lte=now + OVERLAP, grace_ends_at__gt=now
         ),
-        NoticeKind.SUBSCRIPTION_ENDED: fresh.filter(given).exclude(_has_another()),
+        NoticeKind.SUBSCRIPTION_ENDED: fresh.filter(gives).exclude(_has_another()),
     }
+
+
+def _last_payment() -> QuerySet[SubscriptionPayment]:
+    """That of the last period of a subscription in the query around it."""
+    paid = SubscriptionPayment.objects.filter(
+        subscription=OuterRef("pk"), period_ends_at=OuterRef("current_period_end")
+    )
+    return paid.order_by("-event")
 
 
 def _has_another() -> Exists:
@@ -61,13 +69,12 @@ def _has_another() -> Exists:
 
 def _owe(kind: NoticeKind, due: QuerySet[Subscription]) -> int:
     """Owe it for the payment of the last period, to those who want reminders and have a chat to read them in."""
-    paid = SubscriptionPayment.objects.filter(
-        subscription=OuterRef("pk"), period_ends_at=OuterRef("current_period_end")
-    ).order_by("-event")
     told = Notice.objects.filter(event=OuterRef("last"), kind=kind)
     reachable = due.filter(customer__no_reminders=None, customer__telegram_user_id__isnull=False)
-    events = reachable.annotate(last=Subquery(paid.values("event")[:1])).exclude(last=None).exclude(Exists(told))
-    owed = [Notice(event_id=event, kind=kind) for event in events.values_list("last", flat=True).distinct()[:BATCH]]
+    events = (
+        reachable.annotate(last=Subquery(_last_payment().values("event")[:1])).exclude(last=None).exclude(Exists(told))
+    )
+    owed = [Notice(event_id=event, kind=kind) for event in events.values_list("last", flat=True)[:BATCH]]
     Notice.objects.bulk_create(owed, ignore_conflicts=True)
     return len(owed)
 

@@ -28,7 +28,7 @@ from payments.models import (
 from payments.models.catalogue import RECURRING_DAYS
 
 if TYPE_CHECKING:
-    from payments.models import Invoice
+    from payments.models import Invoice, Plan
     from payments.recording import ReceivedPayment
 
 PERIOD = timedelta(days=RECURRING_DAYS)
@@ -61,7 +61,7 @@ class Period:
 
 
 def period_paid(
-    payment: ReceivedPayment, *, paid_at: datetime, customer: Customer, invoice: Invoice | None
+    payment: ReceivedPayment, *, paid_at: datetime, customer: Customer, invoice: Invoice | None, plan: Plan | None
 ) -> Period | None:
     """What a payment that is about to be recorded bought of a subscription; None when it belongs to none.
 
@@ -69,31 +69,37 @@ def period_paid(
     period's end nor its place: then it renews what was over by then, or nearly so, and begins where that ended. What is
     paid twice at once is no renewal.
     """
-    recurring = payment.period_ends_at is not None or payment.recurring or (invoice is not None and invoice.recurring)
+    bought = invoice or plan
+    recurring = payment.period_ends_at is not None or payment.recurring or (bought is not None and bought.recurring)
     if payment.method == PaymentMethod.TELEGRAM_PROVIDER or not recurring:
         return None
     reference = payment.subscription or payment.payload or (invoice.payload if invoice else "") or payment.charge_id
     of_customer = Subscription.objects.filter(customer=customer, payment_method=payment.method, reference=reference)
     known = list(of_customer.order_by("started_at"))
-    if payment.period_ends_at is not None:
-        ends_at, renews = payment.period_ends_at, payment.renewal
-    else:
-        over = _ends_before(known, paid_at)
-        ends_at, renews = max([paid_at, *over]) + PERIOD, payment.renewal or bool(over)
+    ends_at = payment.period_ends_at
+    if ends_at is None:
+        if followed := _followed(known, paid_at):
+            subscription, ended_at = followed
+            return Period(reference, max(paid_at, ended_at) + PERIOD, subscription, is_first=False)
+        ends_at = paid_at + PERIOD
     if payment.subscription:  # its name is its own, whatever came before it
-        return Period(reference, ends_at, known[0] if known else None, is_first=not renews)
-    if renews:
+        return Period(reference, ends_at, known[0] if known else None, is_first=not payment.renewal)
+    if payment.renewal:
         return Period(reference, ends_at, _nearest(known, ends_at), is_first=False)
     headless = (each for each in known if not each.first_charge_known and paid_at < each.started_at)
     return Period(reference, ends_at, next(headless, None), is_first=True)
 
 
-def _ends_before(known: list[Subscription], paid_at: datetime) -> list[datetime]:
-    """The ends, come or nearly come at that time, of the periods that were paid before it."""
-    paid = SubscriptionPayment.objects.filter(
+def _followed(known: list[Subscription], paid_at: datetime) -> tuple[Subscription, datetime] | None:
+    """The subscription of which a period, paid before, was over then or nearly so, and that period's end.
+
+    Of several, that of which one ended nearest to the payment.
+    """
+    paid = SubscriptionPayment.objects.select_related("subscription__customer").filter(
         subscription__in=known, event__occurred_at__lt=paid_at, period_ends_at__lte=paid_at + OVERLAP
     )
-    return list(paid.values_list("period_ends_at", flat=True))
+    before = min(paid, key=lambda each: (abs(each.period_ends_at - paid_at), each.pk), default=None)
+    return (before.subscription, before.period_ends_at) if before else None
 
 
 def _nearest(known: list[Subscription], ends_at: datetime) -> Subscription | None:
@@ -330,6 +336,8 @@ def tell_access(subscription: Subscription) -> None:
 def _enter(subscription: Subscription, state: SubscriptionState, *, at: datetime, why: str) -> None:
     """Bring it into a state, with a line of its history; whoever calls saves it."""
     subscription.state_changed_at = at
+    if state == SubscriptionState.ACTIVE:
+        subscription.stopped_at = None  # what renews was not stopped, whatever Telegram answered
     if subscription.state == state:
         return
     subscription.state = state

@@ -212,6 +212,8 @@ def invoice_refused(error: InvoicingError | RateLimited) -> str:
             return " ".join([_("That was a lot of invoices at once."), try_again_in(error.retry_after)])
         case ChannelUnavailable():
             return " ".join([_("The invoice could not be made just now."), try_again_in(error.retry_after)])
+        case AlreadyActive(renews=True):
+            return _("You subscribe to this already, and it is renewed by itself. See /status.")
         case AlreadyActive(ends_at=None):
             return _("You already have this for life. There is nothing more to pay.")
         case AlreadyActive(ends_at=datetime() as end):

@@ -90,20 +90,29 @@ def _facts(body: bytes) -> dict[str, Any]:
     """
     try:
         told = json.loads(body)
-        event_id, kind, about = told["id"], told["type"], told["data"]["object"]
+        event_id, kind, about = (
+            _text(part) for part in (told["id"], told["type"], told["data"]["object"].get("id", ""))
+        )
         live, account = told["livemode"], told.get("account")
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise Unreadable(f"no event: {type(error).__name__}") from error
-    texts = (event_id, kind, thing := about.get("id", "") if isinstance(about, dict) else None)
-    if (
-        not all(isinstance(text, str) and len(text) <= LONGEST_ID and "\0" not in text for text in texts)
-        or not event_id
-    ):
-        raise Unreadable("no event: its id, type or object")
-    facts = {"event_id": event_id, "kind": kind[:100], "about": thing, "status": StripeEventStatus.PENDING}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"no event: {type(error).__name__}: {error}"[:200]) from error
+    if not event_id:
+        raise Unreadable("no event: its id is empty")
+    facts = {"event_id": event_id, "kind": kind[:100], "about": about, "status": StripeEventStatus.PENDING}
     if foreign := _foreign(live=live, account=account):
         facts |= {"status": StripeEventStatus.FOREIGN, "error": foreign}
     return facts
+
+
+def _text(value: object) -> str:
+    """
+    :raises ValueError: no column can hold it
+    """
+    if not isinstance(value, str) or len(value) > LONGEST_ID or "\0" in value:
+        message = "an id or type is no text, too long, or holds a NUL"
+        raise ValueError(message)
+    value.encode()  # a lone surrogate cannot be
+    return value
 
 
 def _foreign(*, live: object, account: object) -> str:

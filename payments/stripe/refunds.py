@@ -6,8 +6,10 @@ of its own, may wait for a bank, and may come back after it had succeeded.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from payments.channels import stripe
-from payments.models import Origin, PaymentEvent, PaymentMethod
+from payments.models import Origin, PaymentEvent, PaymentMethod, Refund
 from payments.recording import FailedRefund, ReceivedRefund, record_failed_refund, record_refund
 
 SUCCEEDED, FAILED = "succeeded", ("failed", "canceled")
@@ -38,7 +40,7 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 raw=refund.raw,
                 payer=payment.customer,
                 payload=payment.reference,
-                reason=reason or "refunded by Stripe",
+                reason=reason or _asked_because(refund.intent) or "refunded by Stripe",
                 refund_id=refund.refund_id,
                 intent=refund.intent,
                 costs=refund.costs,
@@ -55,3 +57,8 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 costs=refund.costs,
             )
         )
+
+
+def _asked_because(intent: UUID | None) -> str:
+    """The reason of who asked us for it; empty when nobody did."""
+    return Refund.objects.filter(pk=intent).values_list("reason", flat=True).first() or "" if intent else ""

@@ -25,6 +25,7 @@ CONTRACT = {
     "POST /api/v1/telegram/payment/send-invoice": "buyer",
     "GET /api/v1/me/entitlements": "buyer",
     "GET /api/v1/me/payments": "buyer",
+    "POST /api/v1/me/billing-portal": "buyer",
     "POST /api/v1/telegram/payment/validate": "program",
     "POST /webhook/telegram/successful_payment": "program",
     "POST /webhook/telegram/refund": "program",

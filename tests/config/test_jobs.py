@@ -153,6 +153,9 @@ class TestAWorker:
             for module, name in [
                 ("payments", "expire_invoices"),
                 ("payments", "apply_waiting_refunds"),
+                ("payments", "sweep_subscription_orders"),
+                ("payments", "end_subscriptions"),
+                ("payments", "remind_of_subscriptions"),
                 ("config", "forget_requests"),
                 ("telegram_bot", "blank_old_bodies"),
             ]
@@ -160,7 +163,7 @@ class TestAWorker:
 
         run_worker_once()
 
-        assert [status(job) for job in done] == ["succeeded"] * 4
+        assert [status(job) for job in done] == ["succeeded"] * 7
         lapsed.refresh_from_db()
         assert lapsed.status == InvoiceStatus.EXPIRED
         assert not IdempotencyKey.objects.exists()

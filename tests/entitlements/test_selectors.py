@@ -173,7 +173,15 @@ some_grants = st.lists(
     st.tuples(
         st.sampled_from(["gold", "silver"]),
         st.integers(-90, 0),
-        st.sampled_from([{}, {"duration": MONTH}, {"duration": timedelta(days=3)}, {"ends_at": ago(days=-10)}]),
+        st.sampled_from(
+            [
+                {},
+                {"duration": MONTH},
+                {"duration": timedelta(days=3)},
+                {"ends_at": ago(days=-10)},
+                {"duration": timedelta(days=3), "ends_at": ago(days=-5)},
+            ]
+        ),
         st.booleans(),
     ),
     max_size=8,

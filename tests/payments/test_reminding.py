@@ -80,9 +80,10 @@ class TestBeforeTheEnd:
         assert remind() == 1
 
     def test_one_that_was_cancelled_and_given_back_is_over_already(self, monthly):
-        running = left(monthly, DAY)
+        left(monthly, DAY - PERIOD)
+        running = left(monthly, DAY, charge_id="stx2", renewal=True)
         told(running, "canceled")
-        record_refund(refund_of(monthly, charge_id="stx1"))
+        record_refund(refund_of(monthly, charge_id="stx2"))
 
         assert remind() == 0
 

@@ -17,7 +17,6 @@ from hypothesis.stateful import (
     consumes,
     initialize,
     invariant,
-    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -130,6 +129,7 @@ class Person:
 class Shop(RuleBasedStateMachine):
     quotes = Bundle("quotes")
     charges = Bundle("charges")
+    subscriptions = Bundle("subscriptions")
     presents = Bundle("presents")
 
     @initialize()
@@ -292,11 +292,13 @@ class Shop(RuleBasedStateMachine):
         if report.occurred_at >= kept.changed:
             kept.state, kept.changed = "active", report.occurred_at
 
-    @rule(target=charges, first=charges)
+    @rule(targets=(charges, subscriptions), buyer=st.sampled_from(["Alice", "Bob"]))
+    def subscribes(self, buyer: str) -> Paid:
+        return self.payment(self.quote(buyer, "club"), buyer, more=0, late=0, at_once=False)
+
+    @rule(target=charges, first=subscriptions)
     def renews(self, first: Paid) -> Paid:
         """It is charged when it is due, or before where nobody waits, and we hear of it now."""
-        if first.subscribed is None:
-            return multiple()
         ends_at = first.subscribed.end + PERIOD
         kept = min(first.quote.of(first.payer), key=lambda each: ((ends_at - each.end) % PERIOD, each.end))
         report = payment_of(
@@ -312,11 +314,9 @@ class Shop(RuleBasedStateMachine):
         self.happens(charge, at_once=True)
         return charge
 
-    @rule(first=charges, state=st.sampled_from(["canceled", "active", "failed"]))
+    @rule(first=subscriptions, state=st.sampled_from(["canceled", "active", "failed"]))
     def telegram_tells(self, first: Paid, state: str) -> None:
         """The buyer cancelled it, lets it renew again, or did not pay; only the payload says which it is."""
-        if first.subscribed is None:
-            return
         running = sorted(first.quote.of(first.payer), key=lambda each: each.end)
         news = [
             each

@@ -16,6 +16,7 @@ from payments.models import (
     Hold,
     HoldReason,
     Invoice,
+    Origin,
     PaymentEvent,
     Subscription,
     SubscriptionChange,
@@ -217,6 +218,15 @@ class TestARenewal:
         assert (second.status, second.period_ends_at) == (EventStatus.PROCESSED, at + 2 * PERIOD)
         assert of(second).renewals == 1
 
+    def test_told_by_a_program_follows_the_same_reference_of_its_own(self, monthly, alice):
+        at = ago(45 * DAY)
+        sold = {"payer": alice, "payload": "shop-7", "plan_code": "gold_monthly", "origin": Origin.API}
+        record_payment(payment_of(monthly, charge_id="stx1", occurred_at=at, **sold))
+
+        second = record_payment(payment_of(monthly, charge_id="stx2", occurred_at=at + PERIOD, **sold)).event
+
+        assert (second.invoice, second.status, of(second).first_charge_id) == (None, EventStatus.PROCESSED, "stx1")
+
 
 HOUR = timedelta(hours=1)
 
@@ -239,6 +249,14 @@ class TestOfSeveral:
                 begins = at + (n - 1) * PERIOD + timedelta(seconds=off)
                 renewal = paid(monthly, begins, charge_id=f"stx{name}{n}", renewal=True)
                 assert of(renewal).first_charge_id == f"stx{name}1"
+
+    def test_each_finds_its_own_where_no_period_is_told(self, monthly):
+        at = self.begin(monthly)
+
+        for name, off in (("A", 0), ("B", 2)):
+            begins = at + PERIOD + timedelta(seconds=off)
+            renewal = record_payment(payment_of(monthly, charge_id=f"stx{name}2", occurred_at=begins)).event
+            assert (of(renewal).first_charge_id, renewal.period_ends_at) == (f"stx{name}1", begins + PERIOD)
 
     def test_the_second_is_held_where_nobody_may_have_two(self, monthly):
         self.begin(monthly)
@@ -293,6 +311,17 @@ class TestWhatOneHadBefore:
 
         assert again.status == EventStatus.PROCESSED
         assert access_ends(alice) == within_grace + PERIOD + GRACE
+
+    @pytest.mark.parametrize(("days", "leading"), [(1, "gold_monthly"), (7, "week")])
+    def test_within_a_grace_leads_where_it_reaches_further(self, settings, monthly, alice, days, leading):
+        settings.SUBSCRIPTION_GRACE = 3 * DAY
+        paid(monthly, ago(PERIOD + HOUR))
+        short = PlanFactory(code="week", duration_days=days, when_active=WhenActive.EXTEND)
+
+        record_payment(payment_of(InvoiceFactory(customer=alice, plan=short), charge_id="stx-week"))
+
+        [held] = holdings(alice.user_id).entitlements
+        assert held.leading().plan_code == Entitlement.objects.with_plan().get().plan_code == leading
 
 
 class TestTheGrace:
@@ -495,6 +524,16 @@ class TestOneThatWeStopped:
         running.refresh_from_db()
         assert (running.state, running.stopped_at is None) == (SubscriptionState.CANCELED, False)
         assert history(running) == ["active", "canceled"]
+
+    def test_and_that_is_renewed_all_the_same_can_be_stopped_again(self, monthly):
+        running = of(paid(monthly, ago(31 * DAY)))
+        note_stopped(running, why="He asked us to.")
+        Subscription.objects.update(state_changed_at=ago(2 * DAY))
+
+        paid(monthly, ago(DAY), charge_id="stx2", renewal=True)
+
+        running.refresh_from_db()
+        assert (running.state, running.stopped_at) == (SubscriptionState.ACTIVE, None)
 
 
 class TestTheTimeline:

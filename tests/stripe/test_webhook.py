@@ -71,9 +71,20 @@ class TestAnEvent:
             event(event_id=""),
             event(kind="x\0"),
             event(data={"object": None}),
+            event(kind="\ud800"),
             b"[" * 10_000,
         ],
-        ids=["no JSON", "no object", "nothing", "a number", "no id", "a NUL", "about nothing", "nested"],
+        ids=[
+            "no JSON",
+            "no object",
+            "nothing",
+            "a number",
+            "no id",
+            "a NUL",
+            "about nothing",
+            "a lone surrogate",
+            "nested",
+        ],
     )
     def test_that_cannot_be_understood_is_kept_for_a_person(self, body):
         answer = post(body)

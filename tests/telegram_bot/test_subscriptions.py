@@ -86,6 +86,13 @@ class TestStatus:
         assert "renew" not in answer
 
 
+class TestBuying:
+    def test_it_again_says_that_it_is_renewed(self, shop, alice, subscribed):
+        subscribed(20 * DAY)
+
+        assert says(shop, alice, "/buy club").startswith("You subscribe to this already")
+
+
 class TestTheConfirmation:
     def test_says_when_it_renews(self, shop, alice, subscribed):
         subscribed(30 * DAY)
