@@ -77,12 +77,13 @@ def is_live() -> bool:
 
 
 def probe() -> None:
-    """See that Stripe answers and takes the key, of the mode that it says it is.
+    """See that Stripe answers and takes the key, of the mode that it says it is, also for what the balance is made of.
 
     :raises ChannelError: see payments.channels.base
     """
     if _call(lambda client: client.v1.balance.retrieve())["livemode"] is not is_live():
         raise Refused("the key is of another mode than it looks")
+    _call(lambda client: client.v1.balance_transactions.list({"limit": 1}))  # without these no payment can be read
 
 
 # --- Events -----------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Api:
             ("GET", f"/v1/disputes/{ID}", find("dispute")),
             ("POST", "/v1/billing_portal/sessions", account.create_portal),
             ("GET", "/v1/events", lists(account.list_events)),
+            ("GET", "/v1/balance_transactions", lists(lambda given: account.all("balance_transaction"))),
             ("GET", "/v1/balance", lambda given: {"object": "balance", "livemode": False}),
         ]
 

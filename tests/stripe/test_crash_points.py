@@ -57,7 +57,7 @@ def workers_go_on() -> None:
 
 @pytest.mark.parametrize(
     ("flow", "rows"),
-    [(refund_before_its_payment, 2), (renewal, 2), (part_given_back_by_our_call, 2)],
+    [(refund_before_its_payment, 3), (renewal, 4), (part_given_back_by_our_call, 3)],
     ids=["refund before its payment", "renewal", "part given back by our call"],
 )
 def test_dying_at_any_boundary_loses_and_doubles_nothing(stripe, flow, rows):

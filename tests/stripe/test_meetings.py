@@ -7,6 +7,7 @@ import pytest
 
 from entitlements.models import CustomerQuerySet
 from payments.models import Notice, PaymentEvent
+from payments.models.ledger import FEES
 from payments.stripe import processing, refunds
 from tests.books import faults_in_the_books
 from tests.faults.interleaving import Choice, Operation, Turn, every_order, stage
@@ -82,8 +83,11 @@ def faults(stripe: Shop, meet: Callable[[Shop], Meeting]) -> list[str]:
             turns = actors.play((meeting.first, meeting.second), choose)
             lines += meeting.ledger
             wrong.extend(actors.errors())
-            if PaymentEvent.objects.filter(cost_of=None).count() != lines:
-                wrong.append(f"{PaymentEvent.objects.filter(cost_of=None).count()} lines in the ledger instead of {lines}")
+            found, fees = PaymentEvent.objects.filter(cost_of=None), PaymentEvent.objects.filter(event_type__in=FEES)
+            if found.count() != lines:
+                wrong.append(f"{found.count()} lines in the ledger instead of {lines}")
+            if fees.count() != found.payments().count():
+                wrong.append(f"{fees.count()} fees of {found.payments().count()} payments")
             return turns
 
         for turns in every_order(once, interruptions=INTERRUPTIONS, at_most=ORDERS, seed=6):
