@@ -83,8 +83,8 @@ def recurring(*, first_day: date, last_day: date) -> list[Recurring]:
         cursor.execute(RECURRING, {"first_day": first_day, "last_day": last_day})
         rows = cursor.fetchall()
     return [
-        Recurring(currency, *counts, monthly=int(monthly), renewals=renewals.get(currency, 0))
-        for currency, *counts, monthly in rows
+        Recurring(currency, before, active, begun, ended, int(monthly), renewals.get(currency, 0))
+        for currency, before, active, begun, ended, monthly in rows
     ]
 
 

@@ -305,9 +305,10 @@ def _subscription_tiles(days: Days, now: Recurring, before: Recurring) -> list[T
         value, earlier = getattr(now, name), getattr(before, name)
         return tile(what, f"{value:,}", f"{earlier:,}", change(value, earlier), meaning, rows)
 
-    monthly = (sum_in_words(each.monthly, now.currency) for each in (now, before))
+    monthly, monthly_before = (sum_in_words(each.monthly, now.currency) for each in (now, before))
+    growth = change(now.monthly, before.monthly)
     return [
-        tile("MRR", *monthly, change(now.monthly, before.monthly), "What the active ones bring in 30 days", active),
+        tile("MRR", monthly, monthly_before, growth, "What the active ones bring in 30 days", active),
         count("Active subscriptions", "active", "At the end of these days", active),
         count("New", "begun", "First paid in these days", begun),
         count("Ended", "ended", "Run out, cancelled or not paid on", ended),

@@ -9,7 +9,8 @@ from django.db import connection
 
 from payments import subscriptions
 from payments.identifiers import uuid7
-from payments.models import Subscription, SubscriptionDay, SubscriptionPayment
+from payments.models import Invoice, Subscription, SubscriptionDay, SubscriptionPayment
+from payments.money import Money
 from payments.recurring import RECURRING, Recurring, count_subscriptions, recurring
 from payments.revenue import fold_revenue
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
@@ -19,6 +20,12 @@ from tests.payments.test_subscriptions import paid as paid_for
 pytestmark = pytest.mark.django_db
 
 OCTOBER = {"first_day": date(2026, 10, 1), "last_day": date(2026, 10, 31)}
+
+
+@pytest.fixture
+def monthly() -> Invoice:
+    """Gold month by month for 500 Stars."""
+    return InvoiceFactory(plan=PlanFactory(code="gold_monthly", recurring=True, prices=[Money(500, "XTR")]))
 
 
 def subscribed(at: datetime, *, ended: datetime | None = None, amount=500, currency="XTR", **facts) -> Subscription:
@@ -152,13 +159,12 @@ class TestTheRates:
 
 
 class TestRenewals:
-    def test_are_the_payments_after_the_first(self):
-        invoice = InvoiceFactory(plan=PlanFactory(code="gold_monthly", recurring=True))
+    def test_are_the_payments_after_the_first(self, monthly):
         start = ago(3 * MONTH)
-        paid_for(invoice, start)
-        paid_for(invoice, start + MONTH, charge_id="stx2", renewal=True)
-        paid_for(invoice, start + 2 * MONTH, charge_id="stx3", renewal=True)
-        paid_for(invoice, start + 2 * MONTH, charge_id="stx3", renewal=True)
+        paid_for(monthly, start)
+        paid_for(monthly, start + MONTH, charge_id="stx2", renewal=True)
+        paid_for(monthly, start + 2 * MONTH, charge_id="stx3", renewal=True)
+        paid_for(monthly, start + 2 * MONTH, charge_id="stx3", renewal=True)
 
         [row] = counted(first_day=start.date(), last_day=ago(timedelta()).date())
         assert (row.begun, row.renewals, row.active) == (1, 2, 1)
@@ -168,10 +174,8 @@ class TestRenewals:
         [row] = counted(first_day=start.date(), last_day=ago(timedelta()).date())
         assert row.renewals == 2
 
-    def test_have_one_of_what_we_had_not_heard_of(self):
-        invoice = InvoiceFactory(plan=PlanFactory(code="gold_monthly", recurring=True))
-
-        paid_for(invoice, ago(DAY), renewal=True)
+    def test_have_one_of_what_we_had_not_heard_of(self, monthly):
+        paid_for(monthly, ago(DAY), renewal=True)
 
         assert SubscriptionPayment.objects.get().is_renewal
 
@@ -189,15 +193,14 @@ class TestACount:
             (9, 0, 1),
         ]
 
-    def test_forgets_an_end_that_was_none(self):
-        invoice = InvoiceFactory(plan=PlanFactory(code="gold_monthly", recurring=True))
+    def test_forgets_an_end_that_was_none(self, monthly):
         start = ago(MONTH + 2 * DAY)
-        paid_for(invoice, start)
+        paid_for(monthly, start)
         subscriptions.end_what_is_over()
         today = ago(timedelta()).date()
         assert counted(first_day=today, last_day=today)[0].ended == 1
 
-        paid_for(invoice, start + MONTH, charge_id="stx2", renewal=True)
+        paid_for(monthly, start + MONTH, charge_id="stx2", renewal=True)
 
         [row] = counted(first_day=today, last_day=today)
         assert (row.ended, row.active) == (0, 1)
