@@ -164,10 +164,11 @@ class EntitlementQuerySet(models.QuerySet["Entitlement"]):
         for_life = grants.filter(duration=None, ends_at=None).order_by("granted_at", "pk")
         for_a_time = grants.filter(Q(duration__isnull=False) | Q(ends_at=OuterRef("active_until")))
         ends_there = Coalesce(Exact(F("ends_at"), OuterRef("active_until")), Value(False))
+        in_turn = for_a_time.alias(ends_there=ends_there).order_by("-ends_there", "-granted_at", "-pk")
         return self.annotate(
             plan_code=Coalesce(
                 Subquery(for_life.values("plan_code")[:1]),
-                Subquery(for_a_time.order_by(ends_there.desc(), "-granted_at", "-pk").values("plan_code")[:1]),
+                Subquery(in_turn.values("plan_code")[:1]),
                 Value(""),
             )
         )

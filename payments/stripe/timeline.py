@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from config.shown import Tone
 from config.timeline import Entry
 from payments.models import PaymentEvent, PaymentMethod, StripeEvent, StripeEventStatus
+from payments.stripe.processing import LOOKS
 
 
 def tell(payment: PaymentEvent) -> Iterator[Entry]:
@@ -18,7 +19,7 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
     for event in (payment, *payment.refunds.select_related("provider_record")):
         names.add(event.event_id)
         names.add(_named_in(bytes(event.provider_record.body)))
-    for told in StripeEvent.objects.filter(about__in=names - {""}).order_by("received_at"):
+    for told in StripeEvent.objects.filter(about__in=names - {""}, kind__in=LOOKS).order_by("received_at"):
         tone = Tone.GOOD if told.status == StripeEventStatus.DONE else Tone.WAITING
         detail = f"{told.kind}: {told.get_status_display()}. {told.error}".strip()
         yield Entry(told.received_at, "Stripe reported it", detail, tone, told)
