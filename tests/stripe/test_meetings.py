@@ -87,7 +87,7 @@ def faults(stripe: Shop, meet: Callable[[Shop], Meeting], *, orders: int) -> Ite
             met |= len({turn.taken for turn in turns}) == 2
             yield from actors.errors()
             money, fees = PaymentEvent.objects.filter(cost_of=None), PaymentEvent.objects.filter(event_type__in=FEES)
-            for what, there in (("lines", money.count()), ("messages", Notice.objects.count())):  # each line has its own
+            for what, there in (("lines", money.count()), ("messages", Notice.objects.count())):
                 if there != lines:
                     yield f"{there} {what} instead of {lines}"
             if fees.count() != money.payments().count():
