@@ -136,7 +136,6 @@ class FailedRefund:
     origin: Origin
     raw: bytes = field(repr=False)
     reason: str
-    costs: tuple[Cost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,6 @@ def record_failed_refund(failed: FailedRefund) -> Recorded:
     customer = Customer.objects.locked().get(pk=refund.customer_id)
     known = PaymentEvent.objects.filter(event_id=failed.refund_id, event_type=EventType.STRIPE_FAILED_REFUND).first()
     if known is not None:
-        _book_costs(refund.refund_of, failed.costs, origin=failed.origin)
         return Recorded(Outcome.DUPLICATE, known)
     now = database_now()
     event = _write(
@@ -210,7 +208,6 @@ def record_failed_refund(failed: FailedRefund) -> Recorded:
         reference=refund.reference,
         refund_of=refund.refund_of,
     )
-    _book_costs(refund.refund_of, failed.costs, origin=failed.origin)
     Notice.objects.owed().filter(event=refund).update(given_up_at=now, error="it failed before that was sent")
     Notice.objects.create(event=event, kind=NoticeKind.REFUND_FAILED)
     detail = f"{refund.money} of payment {refund.refund_of_id} did not arrive: {failed.reason}."

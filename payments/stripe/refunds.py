@@ -10,7 +10,7 @@ from uuid import UUID
 
 from payments.channels import stripe
 from payments.models import Origin, PaymentEvent, PaymentMethod, Refund
-from payments.recording import FailedRefund, ReceivedRefund, record_failed_refund, record_refund
+from payments.recording import FailedRefund, ReceivedRefund, record_costs, record_failed_refund, record_refund
 
 SUCCEEDED, FAILED = "succeeded", ("failed", "canceled")
 
@@ -54,9 +54,9 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 origin=origin,
                 raw=refund.raw,
                 reason=refund.why,
-                costs=refund.costs,
             )
         )
+        record_costs(payment, refund.costs, origin=origin)
 
 
 def _asked_because(intent: UUID | None) -> str:

@@ -146,6 +146,18 @@ class TestTheFeeOfARefund:
         assert proceeds() == {"GBP": 2500 - 103 - 20}
         assert faults_in_the_books() == []
 
+    def test_counts_also_where_the_refund_never_succeeded(self, stripe):
+        stripe.account.refund_fee = 20
+        stripe.account.refund_outcome = "pending"
+        payment = stripe.sells(quoted())
+        refund = stripe.account.refund_in_dashboard(payment.event_id)
+        stripe.account.finish_refund(refund["id"], "failed")
+
+        stripe.tells()
+
+        assert proceeds() == {"GBP": 2500 - 103 - 20}
+        assert not payment.refunds.exists()
+
 
 class TestADispute:
     def test_takes_the_payment_and_a_fee(self, stripe):
