@@ -22,7 +22,7 @@ from entitlements.selectors import entitlements_of
 from entitlements.services import grant, revoke
 from payments import dashboard
 from payments.dashboard import Days, Range
-from payments.models import EventType, PaymentEvent, Price, Resolution
+from payments.models import EventType, PaymentEvent, Price, ProviderRecord, Resolution
 from payments.models.ledger import DISPUTES
 from payments.money import sum_in_words
 from payments.recurring import count_subscriptions
@@ -269,6 +269,7 @@ class TestFeesAndDisputes:
     def sale(self, alice, gold) -> PaymentEvent:
         """£25 by Stripe, of which a bank took £10 and brought £4 back."""
         payment = paid(alice, gold, at(NOVEMBER.first), amount=2500, currency="GBP", method=STRIPE)
+        ProviderRecord.objects.create(event=payment, body=b"{}")
         cost(payment, EventType.STRIPE_FEE, 103, at(NOVEMBER.first))
         cost(payment, EventType.STRIPE_DISPUTED, 1000, at(NOVEMBER.last))
         cost(payment, EventType.STRIPE_REINSTATED, 400, at(NOVEMBER.last))
