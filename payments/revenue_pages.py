@@ -31,7 +31,8 @@ from payments.revenue import Group, Revenue, revenue
 BEGINNING = date(2000, 1, 1)
 # The values of the list's filter.
 PAYMENTS, RENEWALS, REFUNDS, SALES, DISPUTES, FEES = "payments", "renewals", "refunds", "sales", "disputes", "fees"
-SUMS = ("gross", "refunded", "net", "disputed", "fees", "proceeds", "payments", "refunds", "renewals")
+SUMS = ("gross", "refunded", "net", "payments", "refunds")
+COSTS = ("disputed", "fees", "proceeds", "renewals")
 
 
 class DaysForm(forms.Form):
@@ -119,8 +120,8 @@ class RevenuePages(FactAdmin):
 
 def _pages(days: Days) -> Iterator[list[tuple[object, ...]]]:
     """A page for each month, newest first."""
-    in_words = ("gross_in_words", "net_in_words", "proceeds_in_words")
-    yield [("day", "plan_code", "payment_method", "currency", *SUMS, *in_words)]
+    words = ("gross_in_words", "net_in_words")
+    yield [("day", "plan_code", "payment_method", "currency", *SUMS, *words, *COSTS, "proceeds_in_words")]
     groups = (Group.DAY, Group.PLAN_CODE, Group.PAYMENT_METHOD, Group.CURRENCY)
     for month in reversed(days.months()):
         rows = revenue(first_day=month.first, last_day=month.last, group_by=groups)
@@ -130,7 +131,9 @@ def _pages(days: Days) -> Iterator[list[tuple[object, ...]]]:
             (
                 *(row.by[group] for group in groups),
                 *(getattr(row, name) for name in SUMS),
-                *(sum_in_words(amount, str(row.by[Group.CURRENCY])) for amount in (row.gross, row.net, row.proceeds)),
+                *(sum_in_words(amount, str(row.by[Group.CURRENCY])) for amount in (row.gross, row.net)),
+                *(getattr(row, name) for name in COSTS),
+                sum_in_words(row.proceeds, str(row.by[Group.CURRENCY])),
             )
             for row in rows
         ]
