@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import pytest
 
 from entitlements.models import CustomerQuerySet
-from payments.models import Notice, PaymentEvent
+from payments.models import Notice, PaymentEvent, WhenActive
 from payments.models.ledger import FEES
 from payments.stripe import processing, refunds
 from tests.books import faults_in_the_books
+from tests.factories import PlanFactory
 from tests.faults.interleaving import Choice, Operation, Turn, every_order, stage
-from tests.stripe.shop import Shop, club, quoted
+from tests.stripe.shop import Shop, by_stripe, club, quoted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,6 +53,14 @@ def a_refund_by_our_call_and_by_its_event(stripe: Shop) -> Meeting:
     return Meeting(ours, acts("charge.refunded", charge), ledger=2)
 
 
+def two_payments(stripe: Shop) -> Meeting:
+    """For what may be bought again and again, each by an invoice of its own."""
+    first = quoted(plan=by_stripe(PlanFactory(code="gold_more", when_active=WhenActive.EXTEND)))
+    sessions = [stripe.charges(each) for each in (first, quoted(customer=first.customer, plan=first.plan))]
+    told = [acts("checkout.session.completed", session) for session in sessions]
+    return Meeting(*told, ledger=2)
+
+
 def two_renewals(stripe: Shop) -> Meeting:
     stripe.sells(quoted(plan=club(), amount=900))
     name = stripe.account.all("subscription")[0]["id"]
@@ -60,7 +69,14 @@ def two_renewals(stripe: Shop) -> Meeting:
 
 
 @pytest.mark.parametrize(
-    "meet", [one_payment_told_twice, a_payment_and_its_refund, a_refund_by_our_call_and_by_its_event, two_renewals]
+    "meet",
+    [
+        one_payment_told_twice,
+        a_payment_and_its_refund,
+        a_refund_by_our_call_and_by_its_event,
+        two_payments,
+        two_renewals,
+    ],
 )
 def test_in_every_order_the_books_are_right(stripe, meet: Callable[[Shop], Meeting]):
     assert list(faults(stripe, meet, orders=ORDERS)) == []
@@ -69,7 +85,7 @@ def test_in_every_order_the_books_are_right(stripe, meet: Callable[[Shop], Meeti
 def test_without_the_customers_lock_they_would_not_be(stripe, monkeypatch):
     monkeypatch.setattr(CustomerQuerySet, "locked", lambda customers: customers)
 
-    assert next(faults(stripe, two_renewals, orders=ORDERS_TO_FIND_ONE), None) is not None
+    assert next(faults(stripe, two_payments, orders=ORDERS_TO_FIND_ONE), None) is not None
 
 
 def faults(stripe: Shop, meet: Callable[[Shop], Meeting], *, orders: int) -> Iterator[str]:
