@@ -27,6 +27,7 @@ MONEY = (
     "payments.view_revenue",
     "payments.view_revenueday",
     "payments.view_revenueupto",
+    "payments.view_subscriptionday",
     "payments.view_tally",
     "payments.view_tallyupto",
 )

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from config import shown
 from config.admin import FactAdmin, FactInline, as_text
 from config.exports import ExportedList
-from config.filters import DayRange, DrillDown, is_by_day
+from config.filters import DayRange, DrillDown, is_by_day, period
 from config.shown import Tone
 from config.timeline import told
 from entitlements import audit
@@ -50,6 +50,7 @@ from payments.models import (
     StripeReadUpTo,
     Subscription,
     SubscriptionChange,
+    SubscriptionDay,
     SubscriptionOrder,
     SubscriptionPayment,
     SubscriptionState,
@@ -58,7 +59,7 @@ from payments.models import (
     TelegramCurrency,
     WithoutReminders,
 )
-from payments.models.ledger import FAILED_REFUNDS, PAYMENTS
+from payments.models.ledger import BROUGHT_BACK, DISPUTES, FAILED_REFUNDS, FEES, PAYMENTS
 from payments.money import sum_in_words
 from payments.order_info_pages import OrderInfoPages
 from payments.reconciliation_pages import DiscrepancyPages, RunPages
@@ -165,8 +166,13 @@ class PlanFilter(admin.RelatedFieldListFilter):
     judged_in_order_of = "occurred_at"
 
 
+ITS_OWN_INDEX = ("refunds", "disputes", "fees")
+
+
 class KindFilter(admin.SimpleListFilter):
-    """Payments, or refunds of known ones; by their own index, which a condition on the type would only hide."""
+    """Payments, or refunds of known ones, or what these cost; by their own indexes, which a condition on the type would
+    only hide.
+    """
 
     title = "kind"
     parameter_name = "kind"
@@ -174,23 +180,38 @@ class KindFilter(admin.SimpleListFilter):
     served_in_order_of = "occurred_at"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("payments", "payments"), ("refunds", "refunds")]
+        return [
+            ("payments", "payments"),
+            ("renewals", "renewals of subscriptions"),
+            ("refunds", "refunds"),
+            ("sales", "payments and refunds"),
+            ("disputes", "disputed"),
+            ("fees", "fees"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[PaymentEvent]) -> QuerySet[PaymentEvent]:
         match self.value():
             case "payments":
                 return queryset.filter(event_type__in=PAYMENTS)
+            case "renewals":
+                return queryset.filter(subscription_payment__is_renewal=True)
             case "refunds":
                 return queryset.filter(refund_of__isnull=False)
+            case "sales":
+                return queryset.filter(cost_of__isnull=True)
+            case "disputes":
+                return queryset.filter(cost_of__isnull=False, event_type__in=DISPUTES)
+            case "fees":
+                return queryset.filter(cost_of__isnull=False, event_type__in=FEES)
             case _:
                 return queryset
 
     def within(self, request: HttpRequest, queryset: QuerySet[PaymentEvent]) -> QuerySet[PaymentEvent]:
-        return self.queryset(request, queryset) if self.value() == "refunds" else queryset
+        return self.queryset(request, queryset) if self.value() in ITS_OWN_INDEX else queryset
 
 
 class RevenueDays(DayRange):
-    """What the revenue of these days is made of: payments by the day they were made, refunds by their own."""
+    """What the revenue of these days is made of: payments by the day they were made, the others by their own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -207,14 +228,14 @@ class StatusFilter(admin.ChoicesFieldListFilter):
 
 @admin.register(PaymentEvent)
 class PaymentEventAdmin(ExportedList, OrderInfoPages, RefundPages):
-    """The ledger: payments and refunds, each with its whole story."""
+    """The ledger: payments, refunds, and what they cost, each with its whole story."""
 
     exported_as = "payments"
     exported = (
         "id", "event_type", "status", "event_id", "payment_method", "plan_id",
         "customer.user_id", "customer.telegram_user_id", "customer.display_name",
         "amount", "currency", "money", "origin", "occurred_at", "received_at",
-        "invoice_id", "refund_of_id", "provider_charge_id", "reference",
+        "invoice_id", "refund_of_id", "cost_of_id", "provider_charge_id", "reference",
     )  # fmt: skip
 
     list_display = ("happened", "money", "standing", "plan", "customer", "payment_method", "origin", "received_at")
@@ -252,15 +273,16 @@ class PaymentEventAdmin(ExportedList, OrderInfoPages, RefundPages):
         "reference",
         "period_ends_at",
         "refund_of",
+        "cost_of",
         "id",
     )
     change_form_outer_before_template = "admin/payments/payment.html"
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """By the day it counts where it is asked for, and refunds, whose index knows no other; else by receipt."""
+        """By the day it counts where it is asked for, and what has an index that knows no other; else by receipt."""
         by_receipt = is_by_day(request, "received_at") or request.GET.get("period")
-        refunds = request.GET.get("kind") == "refunds" and not by_receipt
-        return ["-occurred_at"] if refunds or is_by_day(request, "occurred_at") else self.ordering
+        by_day = request.GET.get("kind") in ITS_OWN_INDEX and not by_receipt
+        return ["-occurred_at"] if by_day or is_by_day(request, "occurred_at") else self.ordering
 
     def found_by(self, request: HttpRequest, search_term: str) -> list[QuerySet[Any]]:
         named = PaymentEvent.objects.filter(customer__in=Customer.objects.newest_named(search_term))
@@ -272,7 +294,7 @@ class PaymentEventAdmin(ExportedList, OrderInfoPages, RefundPages):
         payment = self.get_object(request, object_id)
         known: dict[str, Any] = {}
         if payment:
-            known["story"] = told(settings.TIMELINE_SOURCES, payment.refund_of or payment)
+            known["story"] = told(settings.TIMELINE_SOURCES, payment.refund_of or payment.cost_of or payment)
             known["why_not"] = staff_refunds.why_not(payment)
             known["recordable"] = staff_refunds.can_be_recorded(payment)
             known["pending"] = payment.refund_intents.open().first()
@@ -288,6 +310,9 @@ class PaymentEventAdmin(ExportedList, OrderInfoPages, RefundPages):
     @admin.display(description="status")
     def standing(self, event: PaymentEvent) -> str:
         """What became of a payment up to now, rather than how it was recorded."""
+        if event.cost_of_id:
+            brought_back = event.event_type in BROUGHT_BACK
+            return shown.badge("brought back", Tone.GOOD) if brought_back else shown.badge("taken", Tone.QUIET)
         if event.refund_of_id:
             came_back = event.event_type in FAILED_REFUNDS
             return shown.badge("came back", Tone.WAITING) if came_back else shown.badge("given back", Tone.BAD)
@@ -423,7 +448,18 @@ class TallyUpToAdmin(FactAdmin):
 @admin.register(RevenueDay)
 class RevenueDayAdmin(RevenuePages):
     list_display = (
-        "day", "plan_code", "currency", "payment_method", "gross", "refunded", "payments", "refunds",
+        "day", "plan_code", "currency", "payment_method", "gross", "refunded", "disputed", "fees", "payments",
+        "refunds", "renewals",
+    )  # fmt: skip
+    ordering = ["-day", "plan_code", "currency", "payment_method"]
+    list_filter = ("currency", "payment_method")
+
+
+@admin.register(SubscriptionDay)
+class SubscriptionDayAdmin(FactAdmin):
+    list_display = (
+        "day", "plan_code", "currency", "payment_method", "begun", "ended", "monthly_begun", "monthly_ended",
+        "counted_at",
     )  # fmt: skip
     ordering = ["-day", "plan_code", "currency", "payment_method"]
     list_filter = ("currency", "payment_method")
@@ -473,6 +509,23 @@ class RefundAdmin(ExportedList, ApprovalPages):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "asked_by": asked_by})
 
 
+class ActiveOnFilter(admin.SimpleListFilter):
+    """Those that were active at the end of a day, or before another: they had begun and not ended."""
+
+    title = "active at the end of"
+    parameter_name = "active_on"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(day, day) for day in request.GET.getlist(self.parameter_name)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> QuerySet[Subscription]:
+        return queryset.active_at(period(self.value() or "")[1]) if self.value() else queryset  # type: ignore[attr-defined]
+
+
+class CurrencyOfSubscription(CurrencyFilter):
+    judged_in_order_of = ""
+
+
 class RunningFilter(admin.SimpleListFilter):
     title = parameter_name = "standing"
 
@@ -501,7 +554,15 @@ class SubscriptionAdmin(ExportedList, SubscriptionPages):
         "plan", "state", "customer", "money", "payment_method", "started_at", "renewals", "current_period_end",
     )  # fmt: skip
     list_select_related = ("customer", "plan")
-    list_filter = (RunningFilter, ("current_period_end", DayRange), "payment_method")
+    list_filter = (
+        RunningFilter,
+        ActiveOnFilter,
+        ("started_at", DayRange),
+        ("current_period_end", DayRange),
+        ("state_changed_at", DayRange),
+        CurrencyOfSubscription,
+        "payment_method",
+    )
     served_lookups = ("customer__id__exact",)
     search_fields = ("id", "first_charge_id", "reference", *BY_CUSTOMER)
     tones = {"state": SUBSCRIPTION_TONES}

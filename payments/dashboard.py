@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 
 from entitlements.models import SAMPLED, AccessCount
+from payments.recurring import Recurring, recurring
 from payments.revenue import Group, Revenue, revenue
 
 if TYPE_CHECKING:
@@ -169,6 +170,20 @@ def _over_time(days: Days, step: Group, rows: list[Revenue]) -> list[tuple[Days,
     if step is Group.DAY:
         return [(day, known.get(day.first, Revenue({}, 0, 0, 0, 0))) for day in days.each()]
     return [(month, known.get(f"{month.first:%Y-%m}", Revenue({}, 0, 0, 0, 0))) for month in days.months()]
+
+
+# --- Subscriptions --------------------------------------------------------------------------------------------------
+
+
+def subscriptions(*, staff: User, days: Days) -> list[tuple[str, Recurring, Recurring]]:
+    """Each currency in which there are subscriptions, with those of these days and of as many before; the most first.
+
+    :raises PermissionDenied: this person may not see revenue
+    """
+    _authorised(staff)
+    now, before = (recurring(first_day=each.first, last_day=each.last) for each in (days, days.before()))
+    known = {each.currency: each for each in before}
+    return [(each.currency, each, known.get(each.currency, Recurring(each.currency))) for each in now]
 
 
 # --- Customers ------------------------------------------------------------------------------------------------------

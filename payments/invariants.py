@@ -28,6 +28,7 @@ from entitlements.periods import fold
 from payments import revenue, tallies
 from payments.discrepancies import SETTLED
 from payments.models import Order
+from payments.models.ledger import COST_KINDS
 from payments.staff_refunds import APPROVED, ASKED, DECLINED, RECORDED
 from payments.subscription_orders import DEEDS
 
@@ -173,10 +174,15 @@ def words(end: datetime | None) -> str:
 PAYMENT = "split_part(event.event_type, '.', 2) = 'successful_payment'"
 REFUND = "split_part(event.event_type, '.', 2) = 'refunded_payment'"
 FAILED_REFUND = "split_part(event.event_type, '.', 2) = 'failed_refund'"
+FEE = "split_part(event.event_type, '.', 2) IN ('charged_fee', 'returned_fee')"
+TAKEN_BY_BANK = "split_part(event.event_type, '.', 2) = 'disputed_payment'"
 # What a row of the ledger adds to what was given back.
 GIVEN_BACK = f"CASE WHEN {REFUND} THEN event.amount WHEN {FAILED_REFUND} THEN -event.amount ELSE 0 END"
 SOURCE = "event.payment_method || ':' || event.event_id"  # of the grant of a payment, and the parts of it:
 METHOD, CHARGE = "split_part(given.source, ':', 1)", "substr(given.source, strpos(given.source, ':') + 1)"
+FIGURES = ("gross", "payments", "renewals", "refunded", "refunds", "disputed", "fees")  # in the sentence's order
+KEPT = [f"coalesce(kept.{figure}, 0)" for figure in FIGURES]
+TOLD = [f"coalesce(told.{figure}, 0)" for figure in FIGURES]
 # Of what staff have done, each thing that not exactly one audit entry tells of.
 AUDITED = """
     SELECT done.subject_type, done.subject_id, count(entry.id), done.what
@@ -237,7 +243,7 @@ CHECKS: tuple[Invariant, ...] = (
                         WHEN {FAILED_REFUND} THEN 'refund_failed'
                         WHEN status = 'held' THEN 'payment_held'
                         ELSE 'payment_confirmed' END AS kind) AS owed
-        WHERE event.customer_id {AMONG}
+        WHERE event.customer_id {AMONG} AND event.cost_of_id IS NULL
           AND NOT EXISTS (SELECT FROM payments_notice AS notice
                           WHERE notice.event_id = event.id AND notice.kind = owed.kind)
         """,
@@ -360,6 +366,30 @@ CHECKS: tuple[Invariant, ...] = (
         "Of payment {} {} is given back, and {} was paid.",
     ),
     Check(
+        "fees and disputes",  # I4
+        f"""
+        SELECT event.id FROM payments_paymentevent AS event
+        LEFT JOIN payments_paymentevent AS payment ON payment.id = event.cost_of_id
+        WHERE event.customer_id {AMONG} AND split_part(event.event_type, '.', 2) = ANY('{{{",".join(COST_KINDS)}}}')
+          AND ((payment.payment_method, payment.customer_id)
+               IS DISTINCT FROM (event.payment_method, event.customer_id)
+               OR payment.event_type <> 'stripe.successful_payment'
+               OR NOT {FEE} AND payment.currency <> event.currency)
+        """,
+        "The fee or dispute {} does not match its payment.",
+    ),
+    Check(
+        "what banks brought back",  # I4
+        f"""
+        SELECT cost_of_id, sum(amount) FILTER (WHERE NOT {TAKEN_BY_BANK}), sum(amount) FILTER (WHERE {TAKEN_BY_BANK})
+        FROM payments_paymentevent AS event
+        WHERE event.customer_id {AMONG} AND cost_of_id IS NOT NULL AND NOT {FEE}
+        GROUP BY cost_of_id
+        HAVING sum(CASE WHEN {TAKEN_BY_BANK} THEN amount ELSE -amount END) < 0
+        """,
+        "Of payment {} banks brought back {}, and took {}.",
+    ),
+    Check(
         "access after refunds",  # I4, I5; what is given back in part leaves it
         f"""
         SELECT payment.id
@@ -468,25 +498,17 @@ CHECKS: tuple[Invariant, ...] = (
     Check(
         "revenue",
         f"""
-        SELECT day, plan_code, currency, payment_method,
-               coalesce(kept.gross, 0), coalesce(kept.payments, 0),
-               coalesce(kept.refunded, 0), coalesce(kept.refunds, 0),
-               coalesce(told.gross, 0), coalesce(told.payments, 0),
-               coalesce(told.refunded, 0), coalesce(told.refunds, 0)
+        SELECT day, plan_code, currency, payment_method, {", ".join([*KEPT, *TOLD])}
         FROM payments_revenueday AS kept
         FULL JOIN (
-            SELECT day, plan_code, currency, payment_method, sum(gross) AS gross, sum(refunded) AS refunded,
-                   sum(payments) AS payments, sum(refunds) AS refunds
-            FROM ({revenue.LEDGER.format(after="'-infinity'", until=revenue.UP_TO)}) AS ledger
+            SELECT day, plan_code, currency, payment_method, {revenue.SUMMED}
+            FROM ({revenue.ledger(after="'-infinity'", until=revenue.UP_TO)}) AS ledger
             GROUP BY day, plan_code, currency, payment_method
         ) AS told USING (day, plan_code, currency, payment_method)
-        WHERE coalesce(kept.gross, 0) <> coalesce(told.gross, 0)
-           OR coalesce(kept.payments, 0) <> coalesce(told.payments, 0)
-           OR coalesce(kept.refunded, 0) <> coalesce(told.refunded, 0)
-           OR coalesce(kept.refunds, 0) <> coalesce(told.refunds, 0)
+        WHERE ({", ".join(KEPT)}) IS DISTINCT FROM ({", ".join(TOLD)})
         """,
-        "The revenue of {} {} {} {} has {} by {} payments less {} by {} refunds,"
-        " the ledger says {} by {} less {} by {}.",
+        "The revenue of {} {} {} {} has {} by {} payments ({} renewals) less {} by {} refunds, {} disputed and {} of"
+        " fees, the ledger says {} by {} ({}) less {} by {}, {} and {}.",
     ),
 )
 

@@ -8,6 +8,7 @@ the ordinary payment in a single statement.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +23,7 @@ from entitlements import services as access
 from entitlements.identities import customer_from_telegram
 from entitlements.models import Customer, Entitlement, Grant
 from payments import intents, payloads, subscriptions, tallies
+from payments.channels.base import Cost
 from payments.models import (
     EarlyRefund,
     EventStatus,
@@ -79,6 +81,8 @@ class ReceivedPayment:
 
     Of a subscription: `period_ends_at` and `renewal` where the channel tells them, `recurring` where it tells no more
     than that, and `subscription`, the channel's own name of it, where that is not the payload.
+
+    `costs` are those known yet; the same payment told again brings the others.
     """
 
     method: PaymentMethod
@@ -97,6 +101,7 @@ class ReceivedPayment:
     recurring: bool = False
     subscription: str = ""
     details: Details | None = field(default=None, repr=False)
+    costs: tuple[Cost, ...] = ()
 
     @property
     def event_type(self) -> EventType:
@@ -122,6 +127,7 @@ class ReceivedRefund:
     reason: str = "refunded by the provider"
     refund_id: str = ""
     intent: UUID | None = None
+    costs: tuple[Cost, ...] = ()
 
     @property
     def event_type(self) -> EventType:
@@ -223,6 +229,55 @@ def record_failed_refund(failed: FailedRefund) -> Recorded:
 
 @retried
 @transaction.atomic
+def record_costs(payment: PaymentEvent, costs: Iterable[Cost], *, origin: Origin) -> None:
+    """Record what a payment cost beside what was given back of it; repeating it changes nothing."""
+    Customer.objects.locked().get(pk=payment.customer_id)
+    _book_costs(payment, costs, origin=origin)
+
+
+def _book_costs(payment: PaymentEvent | None, costs: Iterable[Cost], *, origin: Origin) -> None:
+    """Append to the ledger what of these it has not; the caller holds the customer's lock."""
+    if payment is None or not costs:
+        return
+    booked = set(payment.costs.values_list("event_id", "event_type"))
+    for cost in costs:
+        if (cost.cost_id, cost.event_type) not in booked:
+            _book_cost(payment, cost, origin=origin)
+
+
+def _book_cost(payment: PaymentEvent, cost: Cost, *, origin: Origin) -> None:
+    now = database_now()
+    _write(
+        cost.raw,
+        event_id=cost.cost_id,
+        event_type=cost.event_type,
+        payment_method=payment.payment_method,
+        customer=payment.customer,
+        invoice=payment.invoice,
+        plan=payment.plan,
+        amount=cost.money.amount,
+        currency=cost.money.currency,
+        status=EventStatus.PROCESSED,
+        origin=origin,
+        occurred_at=min(cost.occurred_at, now),
+        received_at=now,
+        reference=payment.reference,
+        cost_of=payment,
+    )
+    logger.info(
+        "cost recorded",
+        what=str(cost.event_type),
+        user_id=payment.customer.user_id,
+        plan_code=payment.plan_id,
+        amount=cost.money.amount,
+        currency=cost.money.currency,
+        payment_id=str(payment.pk),
+        origin=origin,
+    )
+
+
+@retried
+@transaction.atomic
 def hold_unreadable(*, evidence: bytes, detail: str) -> Hold:
     """Keep a report of money that cannot become a ledger row, for a person to read; once for the same bytes."""
     return _hold_bytes(HoldReason.UNREADABLE, evidence, detail)
@@ -253,6 +308,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
             # Now we know which it was; one that quoted another price was not paid by this.
             _mark_paid(Invoice.objects.filter(payload=payment.payload, customer=customer).priced(payment.money))
             _keep_details(known, payment)
+            _book_costs(known, payment.costs, origin=payment.origin)
         return _duplicate(known, customer, payment.money)
 
     now = database_now()
@@ -300,6 +356,7 @@ def _record_payment(payment: ReceivedPayment) -> Recorded:
     if invoice and (odd is None or odd.reason in PAID_ALL_THE_SAME):
         _mark_paid(Invoice.objects.filter(pk=invoice.pk))
 
+    _book_costs(event, payment.costs, origin=payment.origin)
     _apply_early_refund(event)
     _log_payment(event, odd.reason if odd else None)
     return Recorded(Outcome.HELD if odd else Outcome.PROCESSED, event)
@@ -395,6 +452,8 @@ def _record_refund(refund: ReceivedRefund) -> Recorded:
     customer = _locked_payer(refund.payer)
     known = PaymentEvent.objects.filter(event_id=refund.event_id, event_type=refund.event_type).first()
     if known is not None:
+        if known.customer_id == customer.pk:
+            _book_costs(known.refund_of, refund.costs, origin=refund.origin)
         return _duplicate(known, customer, refund.money)
     payment = PaymentEvent.objects.filter(
         event_id=refund.charge_id, event_type=EventType.payment_by(refund.method)
@@ -419,6 +478,7 @@ def _record_refund(refund: ReceivedRefund) -> Recorded:
         refund_id=refund.refund_id,
         intent=refund.intent,
     )
+    _book_costs(payment, refund.costs, origin=refund.origin)
     return Recorded(Outcome.PROCESSED, event)
 
 

@@ -5,8 +5,10 @@ ledger by its index on the time of receipt. A periodic job moves the moment forw
 is still open (config.database.settled_moment), so that nothing can appear before it any more.
 
 A payment is revenue once it is processed, or held and then granted by staff; it counts on the day it was made. Its
-refund counts on the day of the refund; if that did not arrive, it is taken off again on the day it came back. A
-payment that was never revenue takes nothing away when it is given back.
+refund counts on the day of the refund; if that did not arrive, it is taken off again on the day it came back. What a
+bank takes back counts on that day, and is taken off again when it is brought back. A payment that was never revenue
+takes nothing away when it is given back or disputed. Its fees do count, for they are not given back: each on its own
+day, and in the currency it was taken in, which need not be the payment's.
 """
 
 from __future__ import annotations
@@ -25,42 +27,57 @@ from payments.models.up_to import CATCHING_UP
 # What became revenue, or was given back of it, after one moment and up to another: a row for each such event.
 LEDGER = """
     SELECT (occurred_at AT TIME ZONE 'UTC')::date AS day, coalesce(plan_id, '') AS plan_code, currency, payment_method,
-           amount AS gross, 0 AS refunded, 1 AS payments, 0 AS refunds
-    FROM payments_paymentevent
+           amount AS gross, 0 AS refunded, 0 AS disputed, 0 AS fees, 1 AS payments, 0 AS refunds, {renewal} AS renewals
+    FROM payments_paymentevent AS payment
     WHERE split_part(event_type, '.', 2) = 'successful_payment' AND status = 'processed'
       AND received_at > {after} AND received_at <= {until}
     UNION ALL
-    SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(plan_id, ''), currency, payment_method, amount, 0, 1, 0
+    SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(plan_id, ''), currency, payment_method,
+           amount, 0, 0, 0, 1, 0, {renewal}
     FROM payments_hold AS hold JOIN payments_paymentevent AS payment ON payment.id = hold.event_id
     WHERE hold.resolution = 'granted' AND hold.resolved_at > {after} AND hold.resolved_at <= {until}
     UNION ALL
     SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(plan_id, ''), currency, payment_method, 0,
-           CASE split_part(event_type, '.', 2) WHEN 'failed_refund' THEN -amount ELSE amount END, 0,
-           CASE split_part(event_type, '.', 2) WHEN 'failed_refund' THEN -1 ELSE 1 END
-    FROM payments_paymentevent AS refund
-    WHERE split_part(event_type, '.', 2) IN ('refunded_payment', 'failed_refund')
+           CASE kind WHEN 'refunded_payment' THEN amount WHEN 'failed_refund' THEN -amount ELSE 0 END,
+           CASE kind WHEN 'disputed_payment' THEN amount WHEN 'reinstated_payment' THEN -amount ELSE 0 END,
+           CASE kind WHEN 'charged_fee' THEN amount WHEN 'returned_fee' THEN -amount ELSE 0 END,
+           0, CASE kind WHEN 'refunded_payment' THEN 1 WHEN 'failed_refund' THEN -1 ELSE 0 END, 0
+    FROM payments_paymentevent AS taken, split_part(event_type, '.', 2) AS kind
+    WHERE coalesce(taken.refund_of_id, taken.cost_of_id) IS NOT NULL
       AND received_at > {after} AND received_at <= {until}
-      AND (SELECT payment.status = 'processed' OR hold.resolution = 'granted'
-           FROM payments_paymentevent AS payment LEFT JOIN payments_hold AS hold ON hold.event_id = payment.id
-           WHERE payment.id = refund.refund_of_id)
+      AND (kind IN ('charged_fee', 'returned_fee')
+           OR (SELECT payment.status = 'processed' OR hold.resolution = 'granted'
+               FROM payments_paymentevent AS payment LEFT JOIN payments_hold AS hold ON hold.event_id = payment.id
+               WHERE payment.id = coalesce(taken.refund_of_id, taken.cost_of_id)))
 """
+# Of a payment, whether it renewed a subscription; of most it is known without a look.
+RENEWAL = """CASE WHEN payment.period_ends_at IS NULL THEN 0 ELSE coalesce(
+               (SELECT is_renewal::int FROM payments_subscriptionpayment WHERE event_id = payment.id), 0) END"""
+FIGURES = ("gross", "refunded", "disputed", "fees", "payments", "refunds", "renewals")
+COLUMNS = ", ".join(FIGURES)
+SUMMED = ", ".join(f"sum({each}) AS {each}" for each in FIGURES)
 UP_TO = "(SELECT coalesce(max(moment), '-infinity') FROM payments_revenueupto WHERE id = 1)"
+
+
+def ledger(*, after: str, until: str) -> str:
+    """The events between two moments, each an expression of SQL."""
+    return LEDGER.format(after=after, until=until, renewal=RENEWAL)
+
 
 ADD = f"""
     INSERT INTO payments_revenueday AS revenue (
-        day, plan_code, currency, payment_method, gross, refunded, payments, refunds)
-    SELECT day, plan_code, currency, payment_method, sum(gross), sum(refunded), sum(payments), sum(refunds)
-    FROM ({LEDGER.format(after="%(after)s", until="%(until)s")}) AS more
+        day, plan_code, currency, payment_method, {COLUMNS})
+    SELECT day, plan_code, currency, payment_method, {SUMMED}
+    FROM ({ledger(after="%(after)s", until="%(until)s")}) AS more
     GROUP BY day, plan_code, currency, payment_method
     ON CONFLICT (day, plan_code, currency, payment_method) DO UPDATE
-    SET gross = revenue.gross + excluded.gross, refunded = revenue.refunded + excluded.refunded,
-        payments = revenue.payments + excluded.payments, refunds = revenue.refunds + excluded.refunds
+    SET {", ".join(f"{each} = revenue.{each} + excluded.{each}" for each in FIGURES)}
 """  # noqa: S608 - made of constants
 
 REVENUE = f"""
-    SELECT {{columns}}, sum(gross)::text, sum(refunded)::text, sum(payments)::bigint, sum(refunds)::bigint
-    FROM (SELECT day, plan_code, currency, payment_method, gross, refunded, payments, refunds FROM payments_revenueday
-          UNION ALL {LEDGER.format(after=UP_TO, until="'infinity'")}) AS all_of_it
+    SELECT {{columns}}, {", ".join(f"sum({each})::text" for each in FIGURES)}
+    FROM (SELECT day, plan_code, currency, payment_method, {COLUMNS} FROM payments_revenueday
+          UNION ALL {ledger(after=UP_TO, until="'infinity'")}) AS all_of_it
     WHERE day BETWEEN %(first_day)s AND %(last_day)s
     GROUP BY {{columns}}
     ORDER BY {{columns}}
@@ -83,7 +100,8 @@ COLUMN = {each: "to_char(day, 'YYYY-MM')" if each is Group.MONTH else each.value
 @dataclass(frozen=True, slots=True)
 class Revenue:
     """Revenue in one currency, in its smallest unit. `by` has what was asked to be told apart, currency included:
-    a day as a date, a month like `2026-11`, and an empty plan code for payments without a plan.
+    a day as a date, a month like `2026-11`, and an empty plan code for payments without a plan. `renewals` are those of
+    the payments that renewed a subscription.
     """
 
     by: dict[Group, str | date]
@@ -91,10 +109,19 @@ class Revenue:
     refunded: int
     payments: int
     refunds: int
+    disputed: int = 0
+    fees: int = 0
+    renewals: int = 0
 
     @property
     def net(self) -> int:
+        """What customers paid and did not get back from us."""
         return self.gross - self.refunded
+
+    @property
+    def proceeds(self) -> int:
+        """What of that is left to us: without what banks took back, and the fees."""
+        return self.net - self.disputed - self.fees
 
 
 @transaction.atomic
@@ -112,8 +139,8 @@ def revenue(*, first_day: date, last_day: date, group_by: Collection[Group] = ()
         cursor.execute(REVENUE.format(columns=columns), {"first_day": first_day, "last_day": last_day})
         rows = cursor.fetchall()
     return [
-        Revenue(dict(zip(groups, by, strict=True)), int(gross), int(refunded), payments, refunds)
-        for *by, gross, refunded, payments, refunds in rows
+        Revenue(dict(zip(groups, row, strict=False)), **dict(zip(FIGURES, map(int, row[len(groups) :]), strict=True)))
+        for row in rows
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any
@@ -25,11 +25,14 @@ from payments import dashboard
 from payments.dashboard import Counted, Days, InCurrency, Range
 from payments.models import Plan
 from payments.money import STARS, sum_in_words
+from payments.recurring import Recurring
 from payments.revenue import Group, Revenue, revenue
 
 BEGINNING = date(2000, 1, 1)
-PAYMENTS, REFUNDS = "payments", "refunds"  # the values of the list's filter
+# The values of the list's filter.
+PAYMENTS, RENEWALS, REFUNDS, SALES, DISPUTES, FEES = "payments", "renewals", "refunds", "sales", "disputes", "fees"
 SUMS = ("gross", "refunded", "net", "payments", "refunds")
+COSTS = ("disputed", "fees", "proceeds", "renewals")
 
 
 class DaysForm(forms.Form):
@@ -91,6 +94,10 @@ class RevenuePages(FactAdmin):
             "ranges": [(each, each == chosen) for each in Range],
             "form": form,
             "money": [_section(days, each) for each in in_currencies],
+            "subscriptions": [
+                (_name(currency), _subscription_tiles(days, now, before))
+                for currency, now, before in dashboard.subscriptions(staff=staff, days=days)
+            ],
             "customers": _customers(days, staff_of(request)),
             "access": [
                 (row, f"{row.customers:,}", access_address(row)) for row in dashboard.access_by_plan(staff=staff)
@@ -113,7 +120,8 @@ class RevenuePages(FactAdmin):
 
 def _pages(days: Days) -> Iterator[list[tuple[object, ...]]]:
     """A page for each month, newest first."""
-    yield [("day", "plan_code", "payment_method", "currency", *SUMS, "gross_in_words", "net_in_words")]
+    words = ("gross_in_words", "net_in_words")
+    yield [("day", "plan_code", "payment_method", "currency", *SUMS, *words, *COSTS, "proceeds_in_words")]
     groups = (Group.DAY, Group.PLAN_CODE, Group.PAYMENT_METHOD, Group.CURRENCY)
     for month in reversed(days.months()):
         rows = revenue(first_day=month.first, last_day=month.last, group_by=groups)
@@ -124,6 +132,8 @@ def _pages(days: Days) -> Iterator[list[tuple[object, ...]]]:
                 *(row.by[group] for group in groups),
                 *(getattr(row, name) for name in SUMS),
                 *(sum_in_words(amount, str(row.by[Group.CURRENCY])) for amount in (row.gross, row.net)),
+                *(getattr(row, name) for name in COSTS),
+                sum_in_words(row.proceeds, str(row.by[Group.CURRENCY])),
             )
             for row in rows
         ]
@@ -197,6 +207,7 @@ def _section(days: Days, in_currency: InCurrency) -> dict[str, Any]:
         "name": _name(currency),
         "tiles": _tiles(days, currency, in_currency.now, in_currency.before),
         "chart": charts.columns(f"Gross and refunded {currency} by {step}", columns),
+        "costs": _costs(in_currency.now, in_currency.before),
         "step": step,
         "highest": sum_in_words(max(row.gross for _, row in in_currency.over_time), currency),
         "over_time": over_time,
@@ -215,8 +226,14 @@ def _row(days: Days, currency: str, row: Revenue, plan_code: str | None = None) 
         "gross": sum_in_words(row.gross, currency),
         "refunded": sum_in_words(row.refunded, currency),
         "net": sum_in_words(row.net, currency),
+        "disputed": sum_in_words(row.disputed, currency),
+        "fees": sum_in_words(row.fees, currency),
+        "proceeds": sum_in_words(row.proceeds, currency),
         "payments": f"{row.payments:,}",
         "rows": rows_address(days, currency=currency, plan_code=plan_code),
+        "sold_rows": rows_address(days, currency=currency, kind=SALES, plan_code=plan_code),
+        "disputed_rows": rows_address(days, currency=currency, kind=DISPUTES, plan_code=plan_code),
+        "fee_rows": rows_address(days, currency=currency, kind=FEES, plan_code=plan_code),
         "paid_rows": rows_address(days, currency=currency, kind=PAYMENTS, plan_code=plan_code),
         "refunded_rows": rows_address(days, currency=currency, kind=REFUNDS, plan_code=plan_code),
     }
@@ -236,10 +253,17 @@ def _tiles(days: Days, currency: str, now: Revenue, before: Revenue) -> list[Til
             meaning,
         )
 
+    costs = [
+        tile("Disputed", "disputed", DISPUTES, "Taken back by banks, less what they brought back"),
+        tile("Fees", "fees", FEES),
+        tile("Proceeds", "proceeds", "", "Net less disputed and fees"),
+    ]
+    has_costs = _costs(now, before)
     return [
         tile("Gross", "gross", PAYMENTS),
         tile("Refunded", "refunded", REFUNDS),
-        tile("Net", "net", ""),
+        tile("Net", "net", SALES if has_costs else ""),
+        *(costs if has_costs else []),
         tile("Payments", "payments", PAYMENTS),
         Tile(
             "Refund rate",
@@ -247,8 +271,65 @@ def _tiles(days: Days, currency: str, now: Revenue, before: Revenue) -> list[Til
             rows_address(days, currency=currency, kind=REFUNDS),
             rate(before),
             rows_address(days.before(), currency=currency, kind=REFUNDS),
-            _change_of_rate(now, before),
+            points(_refund_rate(now), _refund_rate(before)),
             f"{now.refunds:,} refunds for {now.payments:,} payments of these days",
+        ),
+    ]
+
+
+def _costs(*figures: Revenue) -> bool:
+    """Whether there is anything to tell of fees and disputes; who sells for Stars alone has none."""
+    return any(each.disputed or each.fees for each in figures)
+
+
+def subscriptions_address(currency: str, **asked: str) -> str:
+    return f"{reverse('admin:payments_subscription_changelist')}?{urlencode({'currency': currency, **asked})}"
+
+
+def _subscription_tiles(days: Days, now: Recurring, before: Recurring) -> list[Tile]:
+    def tile(what: str, value: str, earlier: str, changed: str, meaning: str, rows: Callable[[Days], str]) -> Tile:
+        return Tile(what, value, rows(days), earlier, rows(days.before()), changed, meaning)
+
+    def active(days: Days) -> str:
+        return subscriptions_address(now.currency, active_on=days.last.isoformat())
+
+    def begun(days: Days) -> str:
+        in_days = {"started_at_from": days.first.isoformat(), "started_at_to": days.last.isoformat()}
+        return subscriptions_address(now.currency, **in_days)
+
+    def ended(days: Days) -> str:
+        in_days = {"state_changed_at_from": days.first.isoformat(), "state_changed_at_to": days.last.isoformat()}
+        return subscriptions_address(now.currency, standing="ended", **in_days)
+
+    def renewed(days: Days) -> str:
+        return rows_address(days, currency=now.currency, kind=RENEWALS)
+
+    def count(what: str, name: str, meaning: str, rows: Callable[[Days], str]) -> Tile:
+        value, earlier = getattr(now, name), getattr(before, name)
+        return tile(what, f"{value:,}", f"{earlier:,}", change(value, earlier), meaning, rows)
+
+    monthly, monthly_before = (sum_in_words(each.monthly, now.currency) for each in (now, before))
+    growth = change(now.monthly, before.monthly)
+    return [
+        tile("MRR", monthly, monthly_before, growth, "What the active ones bring in 30 days", active),
+        count("Active subscriptions", "active", "At the end of these days", active),
+        count("New", "begun", "First paid in these days", begun),
+        count("Ended", "ended", "Run out, cancelled or not paid on", ended),
+        tile(
+            "Churn rate",
+            percent(now.churn),
+            percent(before.churn),
+            points(now.churn, before.churn),
+            f"{now.ended:,} ended for {now.active_before:,} active before these days",
+            ended,
+        ),
+        tile(
+            "Renewal rate",
+            percent(now.renewal_rate),
+            percent(before.renewal_rate),
+            points(now.renewal_rate, before.renewal_rate),
+            f"{now.renewals:,} renewed, {now.ended:,} ended",
+            renewed,
         ),
     ]
 
@@ -294,14 +375,24 @@ def change(now: int, before: int) -> str:
 
 def rate(of: Revenue) -> str:
     """Refunds of these days in percent of the payments of these days."""
-    return f"{100 * of.refunds / of.payments:.1f} %" if of.payments else "–"
+    return percent(_refund_rate(of))
 
 
-def _change_of_rate(now: Revenue, before: Revenue) -> str:
-    if not now.payments or not before.payments:
+def _refund_rate(of: Revenue) -> float | None:
+    return of.refunds / of.payments if of.payments else None
+
+
+def percent(part: float | None) -> str:
+    """Of a whole of 1; a dash where there is no whole."""
+    return "–" if part is None else f"{100 * part:.1f} %"
+
+
+def points(now: float | None, before: float | None) -> str:
+    """The change of a rate, in points of percent; nothing where one of the two is none."""
+    if now is None or before is None:
         return ""
-    points = round(1000 * now.refunds / now.payments) - round(1000 * before.refunds / before.payments)
-    return f"{'+' if points > 0 else '−' if points else '±'}{abs(points) / 10:.1f} points"
+    tenths = round(1000 * now) - round(1000 * before)
+    return f"{'+' if tenths > 0 else '−' if tenths else '±'}{abs(tenths) / 10:.1f} points"
 
 
 def _signed(number: int, zero: str) -> str:

@@ -145,7 +145,9 @@ def note_payment(event: PaymentEvent, period: Period) -> Subscription:
         subscription = _begin(event, period)
     else:
         _continue(subscription, event, period)
-    SubscriptionPayment.objects.create(event=event, subscription=subscription, period_ends_at=period.ends_at)
+    SubscriptionPayment.objects.create(
+        event=event, subscription=subscription, period_ends_at=period.ends_at, is_renewal=not period.is_first
+    )
     tell_access(subscription)
     return subscription
 

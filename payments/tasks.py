@@ -13,6 +13,7 @@ from payments import (
     expiry,
     reconciling,
     recording,
+    recurring,
     refunding,
     reminding,
     revenue,
@@ -43,6 +44,13 @@ def sum_tallies(timestamp: int) -> None:
 def fold_revenue(timestamp: int) -> None:
     """Keep the revenue cheap to read."""
     revenue.fold_revenue()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue="upkeep", queueing_lock="count_subscriptions")
+def count_subscriptions(timestamp: int) -> None:
+    """Keep what subscriptions bring cheap to read."""
+    recurring.count_subscriptions()
 
 
 @app.periodic(cron="* * * * *")

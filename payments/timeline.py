@@ -20,7 +20,7 @@ from payments.models import (
     Subscription,
     SubscriptionState,
 )
-from payments.models.ledger import FAILED_REFUNDS
+from payments.models.ledger import BROUGHT_BACK, DISPUTES, FAILED_REFUNDS, FEES
 from payments.models.notices import REMINDERS
 from payments.money import sum_in_words
 from payments.subscriptions import is_of_subscription
@@ -48,7 +48,10 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
         yield from _intent(intent)
     if is_of_subscription(payment):
         yield from _subscription(payment.subscription_payment.subscription)
-    refunds = list(payment.refunds.all())
+    refunds, costs = list(payment.refunds.all()), list(payment.costs.all())
+    for cost in costs:
+        tone = Tone.GOOD if cost.event_type in BROUGHT_BACK else Tone.BAD if cost.event_type in DISPUTES else Tone.QUIET
+        yield Entry(cost.received_at, f"{cost.money}: {cost.get_event_type_display()}", _origin(cost), tone, cost)
     for refund in refunds:
         what = "came back after it was given back" if refund.event_type in FAILED_REFUNDS else "given back"
         yield Entry(refund.received_at, f"{refund.money} {what}", _origin(refund), Tone.BAD, refund)
@@ -65,7 +68,8 @@ def tell_of_customer(customer: Customer) -> Iterator[Entry]:
     """The customer's latest payments and refunds, and what became of his latest subscriptions."""
     for subscription in customer.subscriptions.order_by("-started_at", "-pk")[:LATEST]:
         yield from _subscription(subscription)
-    for event in customer.payment_events.newest_first().select_related("plan")[:LATEST]:
+    of_money = customer.payment_events.exclude(event_type__in=FEES)
+    for event in of_money.newest_first().select_related("plan")[:LATEST]:
         detail = f"{event.plan or 'no plan'}; {event.get_status_display()}"
         yield Entry(event.occurred_at, str(event), detail, _tone(event), event)
 
@@ -88,8 +92,8 @@ def _subscription(subscription: Subscription) -> Iterator[Entry]:
 
 
 def _tone(event: PaymentEvent) -> Tone:
-    if event.refund_of_id:
-        return Tone.BAD
+    if event.refund_of_id or event.event_type in DISPUTES:
+        return Tone.GOOD if event.event_type in BROUGHT_BACK else Tone.BAD
     return Tone.WAITING if event.status == EventStatus.HELD else Tone.GOOD
 
 

@@ -90,6 +90,9 @@ def revenue_row(revenue: Revenue) -> dict[str, Any]:
         "gross": revenue.gross,
         "refunded": revenue.refunded,
         "net": revenue.net,
+        "disputed": revenue.disputed,
+        "fees": revenue.fees,
+        "proceeds": revenue.proceeds,
         "payments": revenue.payments,
         "refunds": revenue.refunds,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from payments.models.ledger import EventType
 from payments.money import Money
 
 
@@ -115,6 +116,19 @@ class ListedTransaction:
     raw: bytes = field(repr=False)
     renews: bool = False
     commission: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a channel took besides for a payment, or brought back of that: its fee, or what a bank disputes, as the
+    `event_type` says. `cost_id` is the channel's own id of the movement of money.
+    """
+
+    event_type: EventType
+    cost_id: str
+    money: Money
+    occurred_at: datetime
+    raw: bytes = field(repr=False)
 
 
 class RefundGateway(Protocol):

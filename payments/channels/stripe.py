@@ -19,8 +19,17 @@ from django.conf import settings
 from django.db import connections
 
 from entitlements.models import Customer
-from payments.channels.base import AlreadyRefunded, ChannelError, Faulty, NotRenewing, Refused, Unavailable, Unclear
-from payments.models import Invoice, Price
+from payments.channels.base import (
+    AlreadyRefunded,
+    ChannelError,
+    Cost,
+    Faulty,
+    NotRenewing,
+    Refused,
+    Unavailable,
+    Unclear,
+)
+from payments.models import EventType, Invoice, Price
 from payments.money import Money
 
 if TYPE_CHECKING:
@@ -68,12 +77,13 @@ def is_live() -> bool:
 
 
 def probe() -> None:
-    """See that Stripe answers and takes the key, of the mode that it says it is.
+    """See that Stripe answers and takes the key, of the mode that it says it is, also for what the balance is made of.
 
     :raises ChannelError: see payments.channels.base
     """
     if _call(lambda client: client.v1.balance.retrieve())["livemode"] is not is_live():
         raise Refused("the key is of another mode than it looks")
+    _call(lambda client: client.v1.balance_transactions.list({"limit": 1}))  # without these no payment can be read
 
 
 # --- Events -----------------------------------------------------------------------------------------------------------
@@ -184,7 +194,9 @@ def portal(stripe_customer: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """Money that Stripe took for an invoice of ours. `renewal`: for a further period of a subscription."""
+    """Money that Stripe took for an invoice of ours, and its fee if that is known yet. `renewal`: for a further period
+    of a subscription.
+    """
 
     payload: str
     user_id: str
@@ -195,6 +207,7 @@ class Purchase:
     subscription: str = ""
     period_ends_at: datetime | None = None
     renewal: bool = False
+    costs: tuple[Cost, ...] = ()
 
 
 def purchase_on(session_id: str) -> Purchase | None:
@@ -202,7 +215,7 @@ def purchase_on(session_id: str) -> Purchase | None:
 
     :raises ChannelError: see payments.channels.base
     """
-    asked: Any = {"expand": ["payment_intent.latest_charge"]}
+    asked: Any = {"expand": ["payment_intent.latest_charge.balance_transaction"]}
     session = _call(lambda client: client.v1.checkout.sessions.retrieve(session_id, asked))
     return _purchase_on(session)
 
@@ -222,6 +235,7 @@ def _purchase_on(session: Json) -> Purchase | None:
         money=Money(session["amount_total"], session["currency"].upper()),
         paid_at=_moment(charge.get("created") or intent["created"]),
         raw=_bytes(session),
+        costs=_fees(charge.get("balance_transaction")),
     )
 
 
@@ -236,16 +250,18 @@ def purchase_by(invoice_id: str) -> Purchase | None:
     payload = (details.get("metadata") or {}).get(PAYLOAD)
     if not payload or invoice["status"] != "paid" or invoice["amount_paid"] == 0:
         return None
+    payment_intent = _payment_intent_of(invoice)
     return Purchase(
         payload=payload,
         user_id=details["metadata"].get(USER, ""),
-        payment_intent=_payment_intent_of(invoice),
+        payment_intent=payment_intent,
         money=Money(invoice["amount_paid"], invoice["currency"].upper()),
         paid_at=_moment(invoice["status_transitions"]["paid_at"]),
         raw=_bytes(invoice),
         subscription=details["subscription"],
         period_ends_at=_moment(max(line["period"]["end"] for line in invoice["lines"]["data"])),
         renewal=invoice["billing_reason"] == "subscription_cycle",
+        costs=costs_of(payment_intent) if payment_intent != invoice["id"] else (),
     )
 
 
@@ -260,7 +276,8 @@ def purchase_behind(payment_intent: str) -> Purchase | None:
 
     :raises ChannelError: see payments.channels.base
     """
-    sessions: Any = {"payment_intent": payment_intent, "expand": ["data.payment_intent.latest_charge"], "limit": 1}
+    charge = "data.payment_intent.latest_charge.balance_transaction"
+    sessions: Any = {"payment_intent": payment_intent, "expand": [charge], "limit": 1}
     for session in _call(lambda client: client.v1.checkout.sessions.list(sessions))["data"]:
         if session["mode"] == "payment":
             return _purchase_on(session)
@@ -270,13 +287,43 @@ def purchase_behind(payment_intent: str) -> Purchase | None:
     return None
 
 
+# --- Costs ------------------------------------------------------------------------------------------------------------
+
+
+def costs_of(payment_intent: str) -> tuple[Cost, ...]:
+    """The fee of a payment; nothing as long as Stripe has not moved the money into its balance.
+
+    :raises ChannelError: see payments.channels.base
+    """
+    asked: Any = {"expand": ["latest_charge.balance_transaction"]}
+    charge = _call(lambda client: client.v1.payment_intents.retrieve(payment_intent, asked)).get("latest_charge") or {}
+    return _fees(charge.get("balance_transaction"))
+
+
+def _fees(*movements: Json | None) -> tuple[Cost, ...]:
+    """The fees of movements of Stripe's balance, each in the currency of that balance; below zero they come back."""
+    return tuple(
+        _cost(
+            EventType.STRIPE_FEE if movement["fee"] > 0 else EventType.STRIPE_RETURNED_FEE,
+            movement,
+            Money(abs(movement["fee"]), movement["currency"].upper()),
+        )
+        for movement in movements
+        if movement and movement["fee"]
+    )
+
+
+def _cost(event_type: EventType, movement: Json, money: Money) -> Cost:
+    return Cost(event_type, movement["id"], money, _moment(movement["created"]), _bytes(movement))
+
+
 # --- Giving back ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRefund:
     """A refund as Stripe has it. `status`: pending, requires_action, succeeded, failed or canceled; `intent` is ours,
-    if we asked for it; `why` it failed, in Stripe's words.
+    if we asked for it; `why` it failed, in Stripe's words; `costs` are the fees for it.
     """
 
     refund_id: str
@@ -286,6 +333,7 @@ class ListedRefund:
     made_at: datetime
     intent: UUID | None
     why: str
+    costs: tuple[Cost, ...]
     raw: bytes = field(repr=False)
 
 
@@ -296,7 +344,12 @@ def refund(*, payment_intent: str, amount: int, intent: UUID, turn: int) -> List
     :raises AlreadyRefunded: look into the list; this call may have done it
     :raises ChannelError: see payments.channels.base
     """
-    params: Any = {"payment_intent": payment_intent, "amount": amount, "metadata": {INTENT: str(intent)}}
+    params: Any = {
+        "payment_intent": payment_intent,
+        "amount": amount,
+        "metadata": {INTENT: str(intent)},
+        "expand": ["balance_transaction"],
+    }
     options: Any = {"idempotency_key": f"starledger-refund-{intent}-{turn}"}
     return _refund(_call(lambda client: client.v1.refunds.create(params, options)))
 
@@ -306,7 +359,8 @@ def refunds_of(payment_intent: str) -> list[ListedRefund]:
 
     :raises ChannelError: see payments.channels.base
     """
-    asked: Any = {"payment_intent": payment_intent, "limit": AT_ONCE}
+    movements = ["data.balance_transaction", "data.failure_balance_transaction"]
+    asked: Any = {"payment_intent": payment_intent, "limit": AT_ONCE, "expand": movements}
     found = _call(lambda client: client.v1.refunds.list(asked))["data"]
     return [_refund(each) for each in reversed(found)]
 
@@ -324,6 +378,7 @@ def _refund(told: Json) -> ListedRefund:
         made_at=_moment(told["created"]),
         intent=intent,
         why=told.get("failure_reason") or told["status"],
+        costs=_fees(told.get("balance_transaction"), told.get("failure_balance_transaction")),
         raw=_bytes(told),
     )
 
@@ -391,7 +446,9 @@ def cancel_subscription(subscription_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ListedDispute:
-    """A dispute as Stripe has it, reason and status in Stripe's words."""
+    """A dispute as Stripe has it, reason and status in Stripe's words; `costs` are what was taken for it, what of that
+    was brought back, and the fees. An inquiry takes nothing.
+    """
 
     dispute_id: str
     payment_intent: str
@@ -401,6 +458,7 @@ class ListedDispute:
     status: str
     opened_at: datetime
     evidence_due_at: datetime | None
+    costs: tuple[Cost, ...]
 
     @property
     def is_over(self) -> bool:
@@ -413,6 +471,7 @@ def dispute(dispute_id: str) -> ListedDispute:
     """
     told = _call(lambda client: client.v1.disputes.retrieve(dispute_id))
     due = (told.get("evidence_details") or {}).get("due_by")
+    movements = told.get("balance_transactions") or []
     return ListedDispute(
         dispute_id=told["id"],
         payment_intent=told["payment_intent"] or "",
@@ -422,7 +481,15 @@ def dispute(dispute_id: str) -> ListedDispute:
         status=told["status"],
         opened_at=_moment(told["created"]),
         evidence_due_at=_moment(due) if due else None,
+        costs=tuple(_moved(told, movement) for movement in movements if movement["amount"]) + _fees(*movements),
     )
+
+
+def _moved(dispute: Json, movement: Json) -> Cost:
+    """What was taken or brought back, in the payment's currency: all of it, where the balance has another."""
+    event_type = EventType.STRIPE_DISPUTED if movement["amount"] < 0 else EventType.STRIPE_REINSTATED
+    amount = abs(movement["amount"]) if movement["currency"] == dispute["currency"] else dispute["amount"]
+    return _cost(event_type, movement, Money(amount, dispute["currency"].upper()))
 
 
 # --- The line ---------------------------------------------------------------------------------------------------------

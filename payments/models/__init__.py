@@ -32,7 +32,7 @@ from payments.models.refunds import (
     RefundTally,
     StarTransaction,
 )
-from payments.models.revenue import RevenueDay, RevenueUpTo
+from payments.models.revenue import RevenueDay, RevenueUpTo, SubscriptionDay
 from payments.models.stripe import Dispute, StripeCustomer, StripeEvent, StripeEventStatus, StripeReadUpTo
 from payments.models.subscriptions import (
     Order,
@@ -86,6 +86,7 @@ __all__ = [
     "StripeReadUpTo",
     "Subscription",
     "SubscriptionChange",
+    "SubscriptionDay",
     "SubscriptionOrder",
     "SubscriptionPayment",
     "SubscriptionState",

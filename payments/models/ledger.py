@@ -28,6 +28,10 @@ class EventType(models.TextChoices):
     STRIPE_PAYMENT = "stripe.successful_payment", "paid with Stripe"
     STRIPE_REFUND = "stripe.refunded_payment", "refunded by Stripe"
     STRIPE_FAILED_REFUND = "stripe.failed_refund", "refund by Stripe that came back"
+    STRIPE_FEE = "stripe.charged_fee", "fee of Stripe"
+    STRIPE_RETURNED_FEE = "stripe.returned_fee", "fee returned by Stripe"
+    STRIPE_DISPUTED = "stripe.disputed_payment", "taken back by the bank"
+    STRIPE_REINSTATED = "stripe.reinstated_payment", "brought back by the bank"
 
     @classmethod
     def payment_by(cls, method: PaymentMethod) -> EventType:
@@ -40,7 +44,12 @@ class EventType(models.TextChoices):
 
 PAYMENTS = (EventType.STARS_PAYMENT, EventType.PROVIDER_PAYMENT, EventType.STRIPE_PAYMENT)
 REFUNDS = (EventType.STARS_REFUND, EventType.PROVIDER_REFUND, EventType.STRIPE_REFUND)
-KINDS = ("successful_payment", "refunded_payment", "failed_refund")
+# What a payment cost beside what was given back of it, and what of that came back.
+FEES = (EventType.STRIPE_FEE, EventType.STRIPE_RETURNED_FEE)
+DISPUTES = (EventType.STRIPE_DISPUTED, EventType.STRIPE_REINSTATED)
+BROUGHT_BACK = (EventType.STRIPE_RETURNED_FEE, EventType.STRIPE_REINSTATED)
+COST_KINDS = ("charged_fee", "returned_fee", "disputed_payment", "reinstated_payment")
+KINDS = ("successful_payment", "refunded_payment", "failed_refund", *COST_KINDS)
 # Money that had been given back and did not arrive: each undoes the refund with the same id.
 FAILED_REFUNDS = (EventType.STRIPE_FAILED_REFUND,)
 # Of the rows that belong to one payment, what is given back of it in all.
@@ -81,18 +90,21 @@ class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
         return int(self.aggregate(sum=GIVEN_BACK)["sum"] or 0)
 
     def revenue(self) -> Self:
-        """The payments and refunds that payments.revenue counts: a payment processed or granted, and its refund.
+        """What payments.revenue counts: a payment processed or granted, what was given back or disputed of it, and the
+        fees of every payment.
 
         Each held payment is looked up by itself: the planner never reads the other table whole for a few of them.
         """
         hold = Hold.objects.filter(event=OuterRef("pk"))
         counts = Q(status=EventStatus.PROCESSED) | Q(resolution=Resolution.GRANTED)
         resolution = models.Subquery(hold.values("resolution"))
-        payment = PaymentEvent.objects.filter(pk=OuterRef("refund_of")).alias(resolution=resolution)
+        behind = Coalesce(OuterRef("refund_of"), OuterRef("cost_of"))
+        payment = PaymentEvent.objects.filter(pk=behind).alias(resolution=resolution)
         paid = payment.annotate(counts=models.ExpressionWrapper(counts, models.BooleanField())).values("counts")
         return self.alias(resolution=resolution).filter(
             Q(event_type__in=PAYMENTS) & counts
-            | Q(event_type__in=(*REFUNDS, *FAILED_REFUNDS)) & Q(models.Subquery(paid))
+            | Q(event_type__in=(*REFUNDS, *FAILED_REFUNDS, *DISPUTES)) & Q(models.Subquery(paid))
+            | Q(event_type__in=FEES)
         )
 
     def newest_first(self) -> Self:
@@ -108,10 +120,12 @@ class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
 
 
 class PaymentEvent(models.Model):
-    """One event of money, recorded once and never changed: a payment received, given back, or come back after all.
+    """One event of money, recorded once and never changed: a payment received, given back, or come back after all; a
+    fee for it, or what a bank took back of it.
 
     `event_id` is the provider's charge id: opaque, case-sensitive, never trimmed. Where a payment can be given back in
-    parts, each of them has the provider's id of that refund, as has the row that undoes it.
+    parts, each of them has the provider's id of that refund, as has the row that undoes it. A fee and what is disputed
+    have that of the movement of the provider's balance.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -142,6 +156,14 @@ class PaymentEvent(models.Model):
     reference = models.TextField(blank=True, default="", help_text="The payload or the sender's own reference.")
     period_ends_at = models.DateTimeField(null=True, help_text="The end that a subscription's payment bought.")
     refund_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="refunds", db_index=False)
+    cost_of = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="costs",
+        db_index=False,
+        help_text="Of a fee, or of what a bank took back: the payment. A fee may be in another currency.",
+    )
 
     objects = PaymentEventQuerySet.as_manager()
 
@@ -164,6 +186,10 @@ class PaymentEvent(models.Model):
             models.CheckConstraint(
                 name="payment_event_only_refunds_refund",
                 condition=Q(refund_of__isnull=True) | Q(event_type__regex="(refunded_payment|failed_refund)$"),
+            ),
+            models.CheckConstraint(
+                name="payment_event_only_costs_cost",
+                condition=Q(cost_of__isnull=True) | Q(event_type__regex=f"({'|'.join(COST_KINDS)})$"),
             ),
             models.CheckConstraint(
                 name="payment_event_not_before_it_happened", condition=Q(occurred_at__lte=models.F("received_at"))
@@ -192,6 +218,12 @@ class PaymentEvent(models.Model):
             ),
             models.Index(name="payment_event_of_invoice", fields=["invoice"], condition=Q(invoice__isnull=False)),
             models.Index(name="payment_event_refund_of", fields=["refund_of"], condition=Q(refund_of__isnull=False)),
+            models.Index(name="payment_event_cost_of", fields=["cost_of"], condition=Q(cost_of__isnull=False)),
+            models.Index(
+                name="cost_event_by_day",
+                fields=["occurred_at", "currency", "plan"],
+                condition=Q(cost_of__isnull=False),
+            ),
         ]
         permissions = [("export", "Can export lists")]
         triggers = [

@@ -21,8 +21,11 @@ class RevenueDay(models.Model):
     # Wider than the ledger's amounts: no two payments, however large, may bring the summing to a stop.
     gross = models.DecimalField(max_digits=30, decimal_places=0, default=0)
     refunded = models.DecimalField(max_digits=30, decimal_places=0, default=0)
+    disputed = models.DecimalField(max_digits=30, decimal_places=0, default=0, db_default=0)
+    fees = models.DecimalField(max_digits=30, decimal_places=0, default=0, db_default=0)
     payments = models.BigIntegerField(default=0)
     refunds = models.BigIntegerField(default=0)
+    renewals = models.BigIntegerField(default=0, db_default=0, help_text="Of the payments, how many renewed.")
 
     objects: models.Manager[RevenueDay] = models.Manager()
 
@@ -31,6 +34,36 @@ class RevenueDay(models.Model):
             models.UniqueConstraint(name="revenue_day_once", fields=["day", "plan_code", "currency", "payment_method"]),
         ]
         permissions = [("view_revenue", "Can see revenue")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.plan_code} {self.currency} {self.payment_method}"
+
+
+class SubscriptionDay(models.Model):
+    """What became of the subscriptions of one plan, currency and method on one UTC day, when they were last counted.
+
+    So many as began and did not end up to a day were active at its end, and what they bring in 30 days is the sum of
+    `monthly_begun` less that of `monthly_ended` (payments.recurring).
+    """
+
+    day = models.DateField(help_text="On which they began or ended, in UTC.")
+    plan_code = models.CharField(max_length=50, blank=True, default="", help_text="Empty: the plan is not known.")
+    currency = models.CharField(max_length=3)
+    payment_method = models.CharField(max_length=20)
+    begun = models.BigIntegerField()
+    ended = models.BigIntegerField()
+    monthly_begun = models.DecimalField(max_digits=30, decimal_places=0, help_text="In the currency's smallest unit.")
+    monthly_ended = models.DecimalField(max_digits=30, decimal_places=0, help_text="In the currency's smallest unit.")
+    counted_at = models.DateTimeField()
+
+    objects: models.Manager[SubscriptionDay] = models.Manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="subscription_day_once", fields=["day", "plan_code", "currency", "payment_method"]
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.day} {self.plan_code} {self.currency} {self.payment_method}"

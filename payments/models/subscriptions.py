@@ -46,6 +46,12 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def running(self) -> Self:
         return self.exclude(state=SubscriptionState.ENDED)
 
+    def active_at(self, moment: datetime) -> Self:
+        """Those that had begun before that moment, and that had not ended."""
+        return self.filter(started_at__lt=moment).filter(
+            ~Q(state=SubscriptionState.ENDED) | Q(state_changed_at__gte=moment)
+        )
+
     def over_at(self, now: datetime) -> Self:
         """Those that have ended by then and are not marked so: cancelled ones at once, others when no renewal came
         within the grace.
@@ -110,6 +116,7 @@ class Subscription(models.Model):
         indexes = [
             models.Index(name="subscription_of_customer", fields=["customer"]),
             models.Index(name="subscription_by_reference", fields=["reference"]),
+            models.Index(name="subscription_by_start", fields=["started_at"]),
             models.Index(name="subscription_by_period_end", fields=["current_period_end"]),
             models.Index(
                 name="subscription_ended", fields=["state_changed_at"], condition=Q(state=SubscriptionState.ENDED)
@@ -161,6 +168,7 @@ class SubscriptionPayment(models.Model):
     )
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="payments")
     period_ends_at = models.DateTimeField(help_text="As the channel said, or as good as we could tell without it.")
+    is_renewal = models.BooleanField(db_default=False, help_text="Whether it followed a period paid before.")
 
     class Meta:
         triggers = [

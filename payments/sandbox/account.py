@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 DAY = 86_400
 SHORTEST_SESSION, LONGEST_SESSION = 30 * 60, DAY
+DISPUTE_FEE = 1_500
 # What an operation takes. Stripe refuses a parameter that it does not know.
 TAKEN = {
     "customers": {"name", "email", "metadata"},
@@ -48,6 +49,9 @@ class Account:
         self.objects: dict[str, Json] = {}
         self.events: list[Json] = []
         self.refund_outcome = "succeeded"  # of those to come: succeeded, pending or failed
+        self.refund_fee = 0
+        self.captures_later = False  # the money of a charge comes into the balance with `capture`
+        self.balance_in = ""  # the currency of the balance, of which a unit is worth two; else that of each charge
         self.tell: Callable[[Json], None] = lambda event: None
 
     def now(self) -> int:
@@ -187,8 +191,11 @@ class Account:
             payment_intent=intent["id"],
             status=self.refund_outcome,
             failure_reason="declined" if self.refund_outcome == "failed" else None,
+            balance_transaction=None,
+            failure_balance_transaction=None,
             metadata=_metadata(given),
         )
+        refund["balance_transaction"] = self._move("refund", -amount, refund, fee=self.refund_fee)["id"]
         if refund["status"] != "failed":
             charge["amount_refunded"] += amount
             charge["refunded"] = charge["amount_refunded"] == charge["amount"]
@@ -303,13 +310,21 @@ class Account:
         refund["status"] = status
         if status == "failed":
             refund["failure_reason"] = "expired_or_canceled_card"
+            back = self._move("refund_failure", refund["amount"], refund)
+            refund["failure_balance_transaction"] = back["id"]
             charge = self.objects[refund["charge"]]
             charge["amount_refunded"] -= refund["amount"]
             charge["refunded"] = False
         self._happens("refund.failed" if status == "failed" else "refund.updated", refund)
 
-    def dispute(self, payment_intent: str) -> Json:
-        """The cardholder's bank wants the money back."""
+    def capture(self, payment_intent: str) -> None:
+        """The money of a charge that waited for it comes into the balance."""
+        charge = self.objects[self.find(payment_intent, "payment_intent")["latest_charge"]]
+        self._capture(charge)
+        self._happens("charge.updated", charge)
+
+    def dispute(self, payment_intent: str, *, inquiry: bool = False) -> Json:
+        """The cardholder's bank wants the money back, and takes it; or only asks, by an `inquiry`."""
         intent = self.find(payment_intent, "payment_intent")
         dispute = self._new(
             "dp",
@@ -319,18 +334,29 @@ class Account:
             charge=intent["latest_charge"],
             payment_intent=intent["id"],
             reason="fraudulent",
-            status="needs_response",
+            status="warning_needs_response" if inquiry else "needs_response",
+            balance_transactions=[],
             evidence_details={"due_by": self.now() + 7 * DAY, "has_evidence": False},
             metadata={},
         )
+        if not inquiry:
+            taken = self._move("adjustment", -dispute["amount"], dispute, fee=DISPUTE_FEE)
+            dispute["balance_transactions"].append(shown(taken))
         self._happens("charge.dispute.created", dispute)
+        if not inquiry:
+            self._happens("charge.dispute.funds_withdrawn", dispute)
         return dispute
 
     def close_dispute(self, dispute_id: str, status: str) -> None:
-        """The bank has decided: won, or lost."""
+        """The bank has decided: won, and what it took comes back with its fee; or lost."""
         dispute = self.find(dispute_id, "dispute")
         dispute["status"] = status
+        if status == "won" and dispute["balance_transactions"]:
+            back = self._move("adjustment", dispute["amount"], dispute, fee=-DISPUTE_FEE)
+            dispute["balance_transactions"].append(shown(back))
         self._happens("charge.dispute.closed", dispute)
+        if status == "won":
+            self._happens("charge.dispute.funds_reinstated", dispute)
 
     def sell_something_else(self, amount: int = 999) -> Json:
         """Another shop of the same account sells something, and its session is paid."""
@@ -430,11 +456,37 @@ class Account:
             refunded=False,
             currency=currency,
             payment_intent=intent["id"],
+            balance_transaction=None,
             metadata=metadata,
         )
         intent["latest_charge"] = charge["id"]
+        if not self.captures_later:
+            self._capture(charge)
         self._happens("payment_intent.succeeded", intent)
         return intent
+
+    def _capture(self, charge: Json) -> None:
+        moved = self._move("charge", charge["amount"], charge, fee=fee_of(charge["amount"]))
+        charge["balance_transaction"] = moved["id"]
+
+    def _move(self, kind: str, amount: int, source: Json, *, fee: int = 0) -> Json:
+        """Move money into the account's balance, or out of it, less the fee; all in the balance's own currency."""
+        if self.balance_in and self.balance_in != source["currency"]:
+            currency, amount, fee = self.balance_in, _halved(amount), _halved(fee)
+        else:
+            currency = source["currency"]
+        return self._new(
+            "txn",
+            "balance_transaction",
+            type=kind,
+            amount=amount,
+            currency=currency,
+            fee=fee,
+            fee_details=[{"amount": fee, "currency": currency, "type": "stripe_fee"}] if fee else [],
+            net=amount - fee,
+            source=source["id"],
+            status="pending",
+        )
 
     def _new(self, prefix: str, kind: str, **facts: Any) -> Json:
         return self._keep({"id": _name(prefix), "object": kind, **facts})
@@ -455,6 +507,15 @@ class Account:
         }
         self.events.append(event)
         self.tell(event)
+
+
+def fee_of(amount: int) -> int:
+    """What a charge costs: 2.9 % and 30 of the smallest units."""
+    return (29 * amount + 500) // 1000 + 30
+
+
+def _halved(amount: int) -> int:
+    return amount // 2 if amount > 0 else -(-amount // 2)
 
 
 def shown(thing: Json) -> Json:

@@ -46,6 +46,7 @@ class Api:
             ("GET", "/v1/checkout/sessions", lists(account.list_sessions)),
             ("GET", f"/v1/checkout/sessions/{ID}", find("checkout.session")),
             ("POST", f"/v1/checkout/sessions/{ID}/expire", lambda given, name: account.expire_session(name)),
+            ("GET", f"/v1/payment_intents/{ID}", find("payment_intent")),
             ("POST", "/v1/refunds", account.create_refund),
             ("GET", "/v1/refunds", lists(account.list_refunds)),
             ("GET", f"/v1/invoices/{ID}", find("invoice")),
@@ -55,6 +56,7 @@ class Api:
             ("GET", f"/v1/disputes/{ID}", find("dispute")),
             ("POST", "/v1/billing_portal/sessions", account.create_portal),
             ("GET", "/v1/events", lists(account.list_events)),
+            ("GET", "/v1/balance_transactions", lists(lambda given: account.all("balance_transaction"))),
             ("GET", "/v1/balance", lambda given: {"object": "balance", "livemode": False}),
         ]
 

@@ -29,7 +29,7 @@ from payments.models import (
     Subscription,
     SubscriptionState,
 )
-from payments.recording import Outcome, ReceivedPayment, hold_unreadable, record_payment
+from payments.recording import Outcome, ReceivedPayment, hold_unreadable, record_costs, record_payment
 from payments.stripe import refunds
 from payments.stripe.metrics import count_event
 
@@ -128,6 +128,7 @@ def record(purchase: stripe.Purchase) -> PaymentEvent | None:
             subscription=purchase.subscription,
             period_ends_at=purchase.period_ends_at,
             renewal=purchase.renewal,
+            costs=purchase.costs,
         )
     )
     if recorded.outcome == Outcome.PROCESSED:
@@ -179,7 +180,13 @@ def _bring_up_to_date(subscription_id: str) -> None:
     subscriptions.note_state_at_stripe(reference=subscription_id, state=state, at=at, why=WORDS[state])
 
 
-# --- Refunds and disputes ---------------------------------------------------------------------------------------------
+# --- Fees, refunds and disputes ---------------------------------------------------------------------------------------
+
+
+def look_at_moved_charge(charge: Json) -> None:
+    """The money of a payment came into Stripe's balance, less the fee, perhaps some time after it was paid."""
+    payment = _payment_behind(charge.get("payment_intent"))
+    record_costs(payment, stripe.costs_of(payment.event_id), origin=Origin.WEBHOOK)
 
 
 def look_at_charge(charge: Json) -> None:
@@ -215,6 +222,7 @@ def look_at_dispute(told: Json) -> None:
 @retried
 @transaction.atomic
 def _keep(told: stripe.ListedDispute, payment: PaymentEvent) -> Dispute:
+    record_costs(payment, told.costs, origin=Origin.WEBHOOK)
     now = database_now()
     dispute, created = Dispute.objects.select_for_update(no_key=True).get_or_create(
         dispute_id=told.dispute_id,
@@ -258,10 +266,13 @@ LOOKS: dict[str, Callable[[Json], None]] = {
     "invoice.payment_failed": look_at_failed_invoice,
     "customer.subscription.updated": look_at_subscription,
     "customer.subscription.deleted": look_at_subscription,
+    "charge.updated": look_at_moved_charge,
     "charge.refunded": look_at_charge,
     "refund.updated": look_at_charge,
     "refund.failed": look_at_charge,
     "charge.dispute.created": look_at_dispute,
     "charge.dispute.updated": look_at_dispute,
     "charge.dispute.closed": look_at_dispute,
+    "charge.dispute.funds_withdrawn": look_at_dispute,
+    "charge.dispute.funds_reinstated": look_at_dispute,
 }

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from payments.channels import stripe
 from payments.models import Origin, PaymentEvent, PaymentMethod, Refund
-from payments.recording import FailedRefund, ReceivedRefund, record_failed_refund, record_refund
+from payments.recording import FailedRefund, ReceivedRefund, record_costs, record_failed_refund, record_refund
 
 SUCCEEDED, FAILED = "succeeded", ("failed", "canceled")
 
@@ -43,6 +43,7 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 reason=reason or _asked_because(refund.intent) or "refunded by Stripe",
                 refund_id=refund.refund_id,
                 intent=refund.intent,
+                costs=refund.costs,
             )
         )
     elif refund.status in FAILED:
@@ -55,6 +56,7 @@ def record(refund: stripe.ListedRefund, payment: PaymentEvent, *, origin: Origin
                 reason=refund.why,
             )
         )
+        record_costs(payment, refund.costs, origin=origin)
 
 
 def _asked_because(intent: UUID | None) -> str:

@@ -21,13 +21,13 @@ from config.staff import Role, enrol
 from entitlements.audit import ReasonMissing
 from entitlements.models import AuditEntry, Customer, Entitlement, Grant
 from entitlements.services import grant
-from payments.models import Hold, HoldReason, Invoice, PaymentEvent, Refund, Subscription
+from payments.models import EventType, Hold, HoldReason, Invoice, PaymentEvent, Refund, Subscription
 from payments.revenue import fold_revenue
 from payments.revenue_pages import rows_address
 from tests.admin_pages.conftest import staff_with
 from tests.admin_pages.test_revenue import ASKED, NOVEMBER, at, rows_at
 from tests.factories import CustomerFactory, InvoiceFactory
-from tests.payments.test_revenue import CARD, given_back, held, paid
+from tests.payments.test_revenue import CARD, STRIPE, cost, given_back, held, paid
 from tests.staff import signed_in
 
 pytestmark = pytest.mark.django_db
@@ -291,16 +291,27 @@ class TestWhoMayExport:
 class TestTheRevenueTable:
     def test_is_told_by_day_plan_method_and_currency(self, dana, alice, gold):
         given_back(paid(alice, gold, at(date(2025, 10, 31))), at(NOVEMBER.last))
-        paid(alice, None, at(NOVEMBER.first), amount=2500, currency="GBP", method=CARD)
+        sold = paid(alice, None, at(NOVEMBER.first), amount=2500, currency="GBP", method=STRIPE)
+        cost(sold, EventType.STRIPE_FEE, 45, at(NOVEMBER.first))
+        cost(sold, EventType.STRIPE_DISPUTED, 500, at(NOVEMBER.first))
         fold_revenue()
 
         rows = exported(dana, f"{REVENUE}?first=2025-10-01&last=2025-11-30")
 
         assert [tuple(row.values()) for row in rows] == [
-            ("2025-11-30", "gold_1m", "telegram_stars", "XTR", "0", "500", "-500", "0", "1", "0 ⭐", "'-500 ⭐"),
-            ("2025-11-01", "", "telegram_provider", "GBP", "2500", "0", "2500", "1", "0", "£25.00", "£25.00"),
-            ("2025-10-31", "gold_1m", "telegram_stars", "XTR", "500", "0", "500", "1", "0", "500 ⭐", "500 ⭐"),
-        ]
+            (
+                "2025-11-30", "gold_1m", "telegram_stars", "XTR", "0", "500", "-500", "0", "1", "0 ⭐", "'-500 ⭐",
+                "0", "0", "-500", "0", "'-500 ⭐",
+            ),
+            (
+                "2025-11-01", "", "stripe", "GBP", "2500", "0", "2500", "1", "0", "£25.00", "£25.00",
+                "500", "45", "1955", "0", "£19.55",
+            ),
+            (
+                "2025-10-31", "gold_1m", "telegram_stars", "XTR", "500", "0", "500", "1", "0", "500 ⭐", "500 ⭐",
+                "0", "0", "500", "0", "500 ⭐",
+            ),
+        ]  # fmt: skip
         assert AuditEntry.objects.get().after == {"filters": {"first": "2025-10-01", "last": "2025-11-30"}}
 
     def test_is_offered_on_the_page_for_its_days(self, dana):

@@ -22,13 +22,16 @@ from entitlements.selectors import entitlements_of
 from entitlements.services import grant, revoke
 from payments import dashboard
 from payments.dashboard import Days, Range
-from payments.models import PaymentEvent, Price, Resolution
+from payments.models import EventType, PaymentEvent, Price, ProviderRecord, Resolution
+from payments.models.ledger import DISPUTES
 from payments.money import sum_in_words
+from payments.recurring import count_subscriptions
 from payments.revenue import Group, Revenue, fold_revenue
 from payments.revenue_pages import change, rate, rows_address
 from tests.admin_pages.conftest import staff_with
 from tests.factories import CustomerFactory, PlanFactory
-from tests.payments.test_revenue import CARD, STARS, by_hand, given_back, held, paid
+from tests.payments.test_recurring import subscribed
+from tests.payments.test_revenue import CARD, STARS, STRIPE, by_hand, cost, given_back, held, paid, renews
 from tests.staff import signed_in
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +69,7 @@ def rows_at(staff, address: str) -> list[PaymentEvent]:
 
 def summed(rows) -> tuple[int, int, int, int]:
     """Gross, refunded, payments, refunds."""
-    payments = [row.amount for row in rows if row.refund_of_id is None]
+    payments = [row.amount for row in rows if row.refund_of_id is None and row.cost_of_id is None]
     refunds = [row.amount for row in rows if row.refund_of_id is not None]
     return sum(payments), sum(refunds), len(payments), len(refunds)
 
@@ -261,6 +264,133 @@ class TestALink:
         assert "hashed" not in plan
 
 
+class TestFeesAndDisputes:
+    @pytest.fixture
+    def sale(self, alice, gold) -> PaymentEvent:
+        """£25 by Stripe, of which a bank took £10 and brought £4 back."""
+        payment = paid(alice, gold, at(NOVEMBER.first), amount=2500, currency="GBP", method=STRIPE)
+        ProviderRecord.objects.create(event=payment, body=b"{}")
+        cost(payment, EventType.STRIPE_FEE, 103, at(NOVEMBER.first))
+        cost(payment, EventType.STRIPE_DISPUTED, 1000, at(NOVEMBER.last))
+        cost(payment, EventType.STRIPE_REINSTATED, 400, at(NOVEMBER.last))
+        return payment
+
+    def test_are_told_with_what_is_left(self, dana, sale):
+        told_ = tiles_of(told(dana, **ASKED), "GBP")
+
+        assert {what: told_[what][0] for what in ("Net", "Disputed", "Fees", "Proceeds")} == {
+            "Net": "£25.00",
+            "Disputed": "£6.00",
+            "Fees": "£1.03",
+            "Proceeds": "£17.97",
+        }
+
+    def test_are_told_nothing_of_where_there_are_none(self, dana, alice, gold):
+        paid(alice, gold, at(NOVEMBER.first))
+
+        assert "Proceeds" not in dana.get(PAGE, ASKED).content.decode()
+
+    @pytest.mark.parametrize(
+        ("tile", "kinds"),
+        [
+            ("Net", {EventType.STRIPE_PAYMENT}),
+            ("Disputed", {EventType.STRIPE_DISPUTED, EventType.STRIPE_REINSTATED}),
+            ("Fees", {EventType.STRIPE_FEE}),
+            ("Proceeds", {EventType.STRIPE_PAYMENT, EventType.STRIPE_FEE, *DISPUTES}),
+        ],
+    )
+    def test_lead_to_their_rows(self, dana, sale, tile, kinds):
+        [part] = told(dana, **ASKED)["money"]
+        [address] = [each.address for each in part["tiles"] if each.what == tile]
+
+        assert {row.event_type for row in rows_at(dana, address)} == kinds
+
+    def test_have_pages_that_tell_of_their_payment_and_offer_no_refund(self, dana, sale):
+        fee = sale.costs.get(event_type=EventType.STRIPE_FEE)
+        page = dana.get(reverse("admin:payments_paymentevent_change", args=[fee.pk])).content.decode()
+
+        assert "taken back by the bank" in page
+        assert "Refund…" not in page
+
+    @pytest.mark.parametrize("kind", ["fees", "disputes"])
+    def test_are_found_by_their_own_index(self, rf, sale, kind):
+        page = admin.site.get_model_admin(PaymentEvent)
+        request = rf.get(rows_address(NOVEMBER, currency="GBP", kind=kind))
+        request.user = User.objects.create_superuser("rae")
+        rows = page.get_changelist_instance(request).queryset[:50]
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_bitmapscan = off")
+
+        assert "cost_event_by_day" in rows.explain()
+
+
+class TestSubscriptions:
+    @pytest.fixture
+    def members(self) -> None:
+        """In November one was there and stayed, one went, two came, and one of them renewed."""
+        before = NOVEMBER.before().first
+        subscribed(at(before))
+        subscribed(at(before), ended=at(NOVEMBER.last))
+        subscribed(at(NOVEMBER.first), amount=700)
+        subscribed(at(NOVEMBER.last))
+        subscribed(at(NOVEMBER.last), amount=900, currency="GBP")
+        subscribed(at(NOVEMBER.last + timedelta(days=1)))
+        count_subscriptions()
+
+    def test_are_told_by_currency_and_compared_with_the_days_before(self, dana, members):
+        sections = dict(told(dana, **ASKED)["subscriptions"])
+
+        assert list(sections) == ["Telegram Stars", "GBP"]
+        assert {tile.what: (tile.value, tile.before, tile.change) for tile in sections["Telegram Stars"]} == {
+            "MRR": ("1,700 ⭐", "1,000 ⭐", "+70 %"),
+            "Active subscriptions": ("3", "2", "+50 %"),
+            "New": ("2", "2", "±0 %"),
+            "Ended": ("1", "0", ""),
+            "Churn rate": ("50.0 %", "–", ""),
+            "Renewal rate": ("0.0 %", "–", ""),
+        }
+
+    @pytest.mark.parametrize(("what", "rows"), [("MRR", 3), ("Active subscriptions", 3), ("New", 2), ("Ended", 1)])
+    def test_lead_to_their_rows(self, dana, members, what, rows):
+        tiles = {tile.what: tile for tile in dict(told(dana, **ASKED)["subscriptions"])["Telegram Stars"]}
+
+        listed = rows_at(dana, tiles[what].address)
+
+        assert len(listed) == rows
+        assert {each.currency for each in listed} == {"XTR"}
+        if what == "MRR":
+            assert sum(each.amount for each in listed) == 1700
+
+    def test_lead_to_the_renewals(self, dana, alice, gold):
+        payment = paid(alice, gold, at(NOVEMBER.first), period_ends_at=at(NOVEMBER.last))
+        renews(payment)
+        paid(alice, gold, at(NOVEMBER.first))
+        count_subscriptions()
+
+        tiles = {tile.what: tile for tile in dict(told(dana, **ASKED)["subscriptions"])["Telegram Stars"]}
+
+        assert tiles["Renewal rate"].value == "100.0 %"
+        assert rows_at(dana, tiles["Renewal rate"].address) == [payment]
+
+    def test_are_not_told_of_where_there_are_none(self, dana):
+        assert 'id="subscriptions"' not in dana.get(PAGE, ASKED).content.decode()
+
+    def test_take_as_many_queries_for_a_hundred_as_for_one(self, dana, alice):
+        def queries() -> int:
+            count_subscriptions()
+            with CaptureQueriesContext(connection) as captured:
+                dana.get(PAGE, ASKED)
+            return len(captured)
+
+        subscribed(at(NOVEMBER.first), customer=alice)
+        few = queries()
+        for _ in range(99):
+            subscribed(at(NOVEMBER.first), customer=alice)
+
+        assert queries() == few
+
+
 class TestCustomers:
     def test_are_new_on_the_day_they_are_first_met_and_active_when_they_pay(self, dana, alice, bob, gold):
         Customer.objects.filter(pk=alice.pk).update(created_at=at(NOVEMBER.last, 23))
@@ -389,7 +519,7 @@ class TestWhoMaySeeIt:
     def test_is_decided_by_the_service_as_well(self):
         nobody = User.objects.create_user("sam", is_staff=True)
 
-        for ask in (dashboard.money, dashboard.summary, dashboard.customers):
+        for ask in (dashboard.money, dashboard.summary, dashboard.subscriptions, dashboard.customers):
             with pytest.raises(PermissionDenied):
                 ask(staff=nobody, days=NOVEMBER)
         with pytest.raises(PermissionDenied):

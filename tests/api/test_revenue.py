@@ -15,6 +15,10 @@ pytestmark = pytest.mark.django_db
 REVENUE = "/api/v1/revenue"
 
 
+def no_costs(net: int) -> dict[str, int]:
+    return {"disputed": 0, "fees": 0, "proceeds": net}
+
+
 @pytest.fixture
 def accountant():
     return program(Scope.REVENUE_READ)
@@ -42,15 +46,15 @@ def test_is_told_apart_by_what_was_asked_for_and_always_by_currency(accountant, 
         "results": [
             {
                 "day": "2025-11-01", "plan_code": None, "currency": "GBP",
-                "gross": 2500, "refunded": 0, "net": 2500, "payments": 1, "refunds": 0,
+                "gross": 2500, "refunded": 0, "net": 2500, **no_costs(2500), "payments": 1, "refunds": 0,
             },
             {
                 "day": "2025-11-01", "plan_code": "gold_1m", "currency": "XTR",
-                "gross": 500, "refunded": 0, "net": 500, "payments": 1, "refunds": 0,
+                "gross": 500, "refunded": 0, "net": 500, **no_costs(500), "payments": 1, "refunds": 0,
             },
             {
                 "day": "2025-11-30", "plan_code": "gold_1m", "currency": "XTR",
-                "gross": 0, "refunded": 500, "net": -500, "payments": 0, "refunds": 1,
+                "gross": 0, "refunded": 500, "net": -500, **no_costs(-500), "payments": 0, "refunds": 1,
             },
         ]
     }  # fmt: skip
@@ -72,7 +76,17 @@ def test_is_that_of_the_last_thirty_days_when_nothing_is_asked(accountant, alice
         paid(alice, gold, database_now() - timedelta(days=days))
 
     assert accountant.get(REVENUE + query).json()["results"] == [
-        {"currency": "XTR", "gross": 1000, "refunded": 0, "net": 1000, "payments": 2, "refunds": 0}
+        {
+            "currency": "XTR",
+            "gross": 1000,
+            "refunded": 0,
+            "net": 1000,
+            "disputed": 0,
+            "fees": 0,
+            "proceeds": 1000,
+            "payments": 2,
+            "refunds": 0,
+        }
     ]
 
 

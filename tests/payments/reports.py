@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from payments.models import Origin, PaymentMethod
+from payments.channels.base import Cost
+from payments.models import EventType, Origin, PaymentMethod
 from payments.money import Money
 from payments.recording import ReceivedPayment, ReceivedRefund
 
@@ -34,6 +35,19 @@ def refund_of(invoice, *, charge_id="stxAlicePays", **changes) -> ReceivedRefund
             "occurred_at": datetime.now(UTC).replace(microsecond=0),
             "origin": Origin.WEBHOOK,
             "raw": b'{"refunded": true}',
+            **changes,
+        }
+    )
+
+
+def cost(event_type: EventType, amount: int, *, cost_id="txn1", currency="GBP", **changes) -> Cost:
+    return Cost(
+        **{
+            "event_type": event_type,
+            "cost_id": cost_id,
+            "money": Money(amount, currency),
+            "occurred_at": datetime.now(UTC).replace(microsecond=0),
+            "raw": b'{"id": "txn1"}',
             **changes,
         }
     )

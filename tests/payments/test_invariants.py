@@ -19,8 +19,10 @@ from payments.invariants import checks, from_to, one_of
 from payments.models import (
     Discrepancy,
     DiscrepancyKind,
+    EventType,
     Hold,
     Order,
+    PaymentMethod,
     ReconciliationRun,
     RevenueDay,
     RevenueUpTo,
@@ -31,15 +33,15 @@ from payments.recording import record_payment, record_refund
 from payments.revenue import recompute_revenue
 from payments.subscription_orders import order_by_staff
 from tests.factories import InvoiceFactory, PlanFactory
-from tests.payments.reports import payment_of, refund_of
+from tests.payments.reports import cost, payment_of, refund_of
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def books(alice, bob, gold):
-    """A payment, one that is held, one given back, one that a refund overtook, one of a subscription, and what staff
-    do; summed up to now."""
+    """A payment, one that is held, one given back, one that a refund overtook, one of a subscription, one with a fee
+    that a bank disputed in vain, and what staff do; summed up to now."""
     invoices = [InvoiceFactory(customer=alice, plan=gold), *InvoiceFactory.create_batch(3, plan=gold)]
     record_payment(payment_of(invoices[0], charge_id="stxKept"))
     record_payment(payment_of(invoices[1], charge_id="stxHeld", payer=bob.telegram_user_id))
@@ -58,6 +60,15 @@ def books(alice, bob, gold):
     order_by_staff(
         subscription=paid.subscription_payment.subscription, what=Order.CANCEL, staff=dana, reason="He asked."
     )
+    sold = InvoiceFactory(
+        plan=PlanFactory(code="silver"), payment_method=PaymentMethod.STRIPE, amount=2500, currency="GBP"
+    )
+    costs = (
+        cost(EventType.STRIPE_FEE, 103, cost_id="txnPaid"),
+        cost(EventType.STRIPE_DISPUTED, 2500, cost_id="txnDisputed"),
+        cost(EventType.STRIPE_REINSTATED, 2500, cost_id="txnWon"),
+    )
+    record_payment(payment_of(sold, charge_id="pi_1", payer=sold.customer, costs=costs))
     run = ReconciliationRun.objects.create(asked_by="schedule", lease_until=database_now())
     found = Discrepancy.objects.create(kind=DiscrepancyKind.BALANCE, telegram_says="1 ⭐", we_have="2 ⭐", run=run)
     settle(discrepancy=found, staff=dana, reason="Apple took it back.")
@@ -92,6 +103,8 @@ PLANTED = {
     "sums of customers": (
         "UPDATE payments_paymentevent SET amount = amount - 1 WHERE event_id = 'stxBack' AND refund_of_id IS NULL"
     ),
+    "fees and disputes": "UPDATE payments_paymentevent SET currency = 'USD' WHERE event_id = 'txnWon'",
+    "what banks brought back": "UPDATE payments_paymentevent SET amount = amount + 1 WHERE event_id = 'txnWon'",
     "parts given back": (
         "UPDATE payments_paymentevent SET amount = amount - 1 WHERE event_id = 'stxBack' AND refund_of_id IS NULL"
     ),
@@ -148,8 +161,8 @@ class TestRecheckLedger:
         said, verdict, _ = recheck().split("\n")
         assert said.startswith("The revenue of 20")
         assert said.endswith(
-            "gold_1m XTR telegram_stars has 3 by 2 payments less 500 by 1 refunds,"
-            " the ledger says 1000 by 2 less 500 by 1."
+            "gold_1m XTR telegram_stars has 3 by 2 payments (0 renewals) less 500 by 1 refunds, 0 disputed and"
+            " 0 of fees, the ledger says 1000 by 2 (0) less 500 by 1, 0 and 0."
         )
         assert verdict == "The books differ from their facts in 1 places."
 
@@ -193,6 +206,10 @@ class TestRecheckLedger:
             "UPDATE payments_revenueday SET gross = gross + 1",
             "UPDATE payments_revenueday SET payments = payments + 1",
             "UPDATE payments_revenueday SET refunds = refunds + 1",
+            "UPDATE payments_revenueday SET disputed = disputed + 1",
+            "UPDATE payments_revenueday SET fees = fees + 1",
+            "UPDATE payments_revenueday SET renewals = renewals + 1",
+            "UPDATE payments_paymentevent SET cost_of_id = NULL WHERE event_id = 'txnPaid'",
             "UPDATE payments_tally SET amount = amount + 1 WHERE result = 'success'",
             "UPDATE payments_paymentevent SET amount = amount + 1",
         ],

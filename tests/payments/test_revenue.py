@@ -23,7 +23,10 @@ from payments.models import (
     Resolution,
     RevenueDay,
     RevenueUpTo,
+    Subscription,
+    SubscriptionPayment,
 )
+from payments.models.ledger import DISPUTES, FEES
 from payments.models.up_to import BEGINNING
 from payments.ordinary import record_ordinary_payment
 from payments.recording import record_payment, record_refund
@@ -36,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 EVER = {"first_day": date(1970, 1, 1), "last_day": date(9999, 12, 31)}
 CLOCK_ALONE = "SELECT statement_timestamp() - make_interval(secs => %s)"
-STARS, CARD = PaymentMethod.TELEGRAM_STARS, PaymentMethod.TELEGRAM_PROVIDER
+STARS, CARD, STRIPE = PaymentMethod.TELEGRAM_STARS, PaymentMethod.TELEGRAM_PROVIDER, PaymentMethod.STRIPE
 
 
 def paid(customer, plan, at: datetime, *, received_at=None, amount=500, currency="XTR", method=STARS, **facts):
@@ -72,6 +75,36 @@ def given_back(payment: PaymentEvent, at: datetime, *, received_at=None) -> Paym
     )
 
 
+def cost(payment: PaymentEvent, kind: EventType, amount: int, at: datetime, *, currency="", received_at=None):
+    return PaymentEvent.objects.create(
+        event_id=str(uuid7()),
+        event_type=kind,
+        payment_method=payment.payment_method,
+        customer=payment.customer,
+        plan=payment.plan,
+        amount=amount,
+        currency=currency or payment.currency,
+        occurred_at=at,
+        received_at=received_at or at,
+        origin=Origin.WEBHOOK,
+        status=EventStatus.PROCESSED,
+        cost_of=payment,
+    )
+
+
+def renews(payment: PaymentEvent, *, is_renewal=True) -> None:
+    """Let a payment be that of a period of a subscription of its own."""
+    subscription = Subscription.objects.create(
+        customer=payment.customer, plan=payment.plan, payment_method=payment.payment_method, reference="r",
+        first_charge_id=payment.event_id, amount=payment.amount, currency=payment.currency,
+        state_changed_at=payment.occurred_at, started_at=payment.occurred_at,
+        current_period_end=payment.period_ends_at, grace_ends_at=payment.period_ends_at,
+    )  # fmt: skip
+    SubscriptionPayment.objects.create(
+        event=payment, subscription=subscription, period_ends_at=payment.period_ends_at, is_renewal=is_renewal
+    )
+
+
 def held(payment: PaymentEvent, resolution: str = "", at: datetime | None = None) -> PaymentEvent:
     resolved = {"resolved_at": at, "resolved_by": "staff:1", "resolved_why": "so"} if resolution else {}
     Hold.objects.create(
@@ -95,14 +128,23 @@ def by_hand(*, first_day: date, last_day: date, group_by=()) -> list[Revenue]:
                 Group.PAYMENT_METHOD: event.payment_method,
                 Group.CURRENCY: event.currency,
             }
-            row = sums.setdefault(tuple(known[each] for each in groups), [0, 0, 0, 0])
+            row = sums.setdefault(tuple(known[each] for each in groups), [0] * 7)
             row[:] = [one + more for one, more in zip(row, figures, strict=True)]
 
-    for payment in PaymentEvent.objects.payments().select_related("hold").prefetch_related("refunds"):
-        if payment.status == EventStatus.PROCESSED or payment.hold.resolution == Resolution.GRANTED:
-            add(payment, payment.amount, 0, 1, 0)
+    events = PaymentEvent.objects.payments().select_related("hold", "subscription_payment")
+    for payment in events.prefetch_related("refunds", "costs"):
+        counts = payment.status == EventStatus.PROCESSED or payment.hold.resolution == Resolution.GRANTED
+        if counts:
+            renewals = int(hasattr(payment, "subscription_payment") and payment.subscription_payment.is_renewal)
+            add(payment, payment.amount, 0, 1, 0, 0, 0, renewals)
             for refund in payment.refunds.all():
-                add(refund, 0, refund.amount, 0, 1)
+                add(refund, 0, refund.amount, 0, 1, 0, 0, 0)
+        for taken in payment.costs.all():
+            sign = -1 if taken.event_type in {EventType.STRIPE_RETURNED_FEE, EventType.STRIPE_REINSTATED} else 1
+            if taken.event_type in FEES:
+                add(taken, 0, 0, 0, 0, 0, sign * taken.amount, 0)
+            elif counts:
+                add(taken, 0, 0, 0, 0, sign * taken.amount, 0, 0)
     return [Revenue(dict(zip(groups, key, strict=True)), *row) for key, row in sorted(sums.items())]
 
 
@@ -161,6 +203,39 @@ class TestRevenue:
         (row,) = revenue(**EVER, group_by=[Group.DAY])
         assert (row.by[Group.DAY], row.gross, row.payments) == (long_ago.date(), 500, 1)
 
+    def test_is_less_what_banks_took_and_the_fees_each_on_its_own_day(self, alice, gold):
+        at = datetime(2026, 10, 31, tzinfo=UTC)
+        payment = paid(alice, gold, at, amount=2500, currency="GBP", method=STRIPE)
+        cost(payment, EventType.STRIPE_FEE, 103, at)
+        cost(payment, EventType.STRIPE_DISPUTED, 2500, at + timedelta(days=1))
+        cost(payment, EventType.STRIPE_FEE, 1500, at + timedelta(days=1))
+        cost(payment, EventType.STRIPE_REINSTATED, 2500, at + timedelta(days=2))
+        cost(payment, EventType.STRIPE_RETURNED_FEE, 1500, at + timedelta(days=2))
+
+        rows = revenue(**EVER, group_by=[Group.DAY])
+        assert [(row.net, row.disputed, row.fees, row.proceeds) for row in rows] == [
+            (2500, 0, 103, 2397),
+            (0, 2500, 1500, -4000),
+            (0, -2500, -1500, 4000),
+        ]
+        assert [row.proceeds for row in revenue(**EVER)] == [2397]
+
+    def test_has_the_fee_in_the_currency_in_which_it_was_taken(self, alice, gold):
+        payment = paid(alice, gold, database_now(), amount=2500, currency="USD", method=STRIPE)
+        cost(payment, EventType.STRIPE_FEE, 80, database_now(), currency="GBP")
+
+        assert [(row.by[Group.CURRENCY], row.gross, row.fees) for row in revenue(**EVER)] == [
+            ("GBP", 0, 80),
+            ("USD", 2500, 0),
+        ]
+
+    def test_bears_the_fee_of_a_payment_that_never_was_revenue_and_not_its_dispute(self, alice):
+        payment = held(paid(alice, None, database_now(), status=EventStatus.HELD, currency="GBP", method=STRIPE))
+        cost(payment, EventType.STRIPE_FEE, 45, database_now())
+        cost(payment, EventType.STRIPE_DISPUTED, 500, database_now())
+
+        assert [(row.gross, row.disputed, row.fees) for row in revenue(**EVER)] == [(0, 0, 45)]
+
     def test_survives_two_payments_of_the_largest_amount_there_is(self, alice, gold):
         for _ in range(2):
             paid(alice, gold, datetime(2025, 1, 2, tzinfo=UTC), amount=2**63 - 1)
@@ -191,8 +266,9 @@ class TestRevenue:
             """A payment, perhaps held, perhaps decided, perhaps refunded; received in the past, or now."""
             at, later = sorted(dice.sample(moments, 2))
             received = {"received_at": database_now()} if late else {}
-            method, currency = dice.choice([(STARS, "XTR"), (CARD, "GBP"), (CARD, "JPY")])
+            method, currency = dice.choice([(STARS, "XTR"), (CARD, "GBP"), (CARD, "JPY"), (STRIPE, "GBP")])
             facts = {"amount": dice.randrange(1, 10_000), "currency": currency, "method": method, **received}
+            facts["period_ends_at"] = dice.choice([None, at + timedelta(days=30)])
             if dice.random() < 0.4:
                 payment = paid(dice.choice([alice, bob]), dice.choice([*plans, None]), at, status="held", **facts)
                 held(payment, dice.choice(["", *Resolution.values]), received.get("received_at", later))
@@ -200,6 +276,12 @@ class TestRevenue:
                 payment = paid(dice.choice([alice, bob]), dice.choice(plans), at, **facts)
             if dice.random() < 0.4:
                 given_back(payment, later, **received)
+            if method == STRIPE:
+                for kind in dice.sample([*FEES, *DISPUTES], dice.randrange(5)):
+                    fee_in = dice.choice(["GBP", "USD"]) if kind in FEES else ""
+                    cost(payment, kind, dice.randrange(1, 100), later, currency=fee_in, **received)
+            if payment.period_ends_at:
+                renews(payment, is_renewal=dice.random() < 0.5)
 
         def is_right() -> bool:
             first_day, last_day = sorted(moment.date() for moment in dice.sample(moments, 2))

@@ -64,5 +64,5 @@ def test_dying_at_any_boundary_loses_and_doubles_nothing(stripe, flow):
     assert faults_in_the_books() == []
     assert not StripeEvent.objects.exclude(status="done").exists()
     assert not Refund.objects.exclude(status=RefundStatus.CONFIRMED).exists()
-    assert PaymentEvent.objects.count() == 2 * (total + 1)  # the payment and its refund
+    assert PaymentEvent.objects.count() == 3 * (total + 1)  # the payment, its fee and its refund
     assert len(stripe.account.all("refund")) == PaymentEvent.objects.refunds().count()

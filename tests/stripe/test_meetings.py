@@ -7,6 +7,7 @@ import pytest
 
 from entitlements.models import CustomerQuerySet
 from payments.models import Notice, PaymentEvent, WhenActive
+from payments.models.ledger import FEES
 from payments.stripe import processing, refunds
 from tests.books import faults_in_the_books
 from tests.factories import PlanFactory
@@ -101,8 +102,11 @@ def faults(stripe: Shop, meet: Callable[[Shop], Meeting], *, orders: int) -> Ite
         for turns in every_order(once, interruptions=INTERRUPTIONS, at_most=orders, seed=6):
             met |= len({turn.taken for turn in turns}) == 2
             yield from actors.errors()
-            for what in (PaymentEvent, Notice):  # each line has its message
-                if (there := what.objects.count()) != lines:
-                    yield f"{there} of {what.__name__} instead of {lines}"
+            money, fees = PaymentEvent.objects.filter(cost_of=None), PaymentEvent.objects.filter(event_type__in=FEES)
+            for what, there in (("lines", money.count()), ("messages", Notice.objects.count())):
+                if there != lines:
+                    yield f"{there} {what} instead of {lines}"
+            if fees.count() != money.payments().count():
+                yield f"{fees.count()} fees of {money.payments().count()} payments"
             yield from faults_in_the_books()
     assert met, "they never met"

@@ -42,7 +42,7 @@ class TestASubscription:
     def test_begins_with_its_first_payment(self, stripe, member, invoice):
         [listed] = stripe.account.all("subscription")
 
-        payment = PaymentEvent.objects.get()
+        payment = PaymentEvent.objects.get(cost_of=None)
         assert (member.reference, member.state, member.money, member.customer) == (
             listed["id"],
             "active",
@@ -64,7 +64,7 @@ class TestASubscription:
         assert (member.renewals, member.current_period_end) == (1, before + MONTH)
         assert Entitlement.objects.get().active_until == before + MONTH + GRACE
         assert not Hold.objects.exists()
-        assert PaymentEvent.objects.filter(invoice__isnull=False).count() == 2
+        assert PaymentEvent.objects.filter(cost_of=None, invoice__isnull=False).count() == 2
         assert faults_in_the_books() == []
 
     def test_whose_renewal_fails_says_so_until_it_is_paid(self, stripe, member):
@@ -117,7 +117,7 @@ class TestASubscription:
 
         member = Subscription.objects.get()
         assert (member.state, member.renewals, member.first_charge_known) == ("canceled", 1, True)
-        assert PaymentEvent.objects.count() == 2
+        assert PaymentEvent.objects.filter(cost_of=None).count() == 2
         assert set(StripeEvent.objects.values_list("status", flat=True)) == {"done"}
         assert faults_in_the_books() == []
 
@@ -134,7 +134,7 @@ class TestASubscription:
     def test_given_back_with_the_wish_to_cancel_is_cancelled_at_stripe(self, stripe, member):
         from payments.refunding import request_refund
 
-        payment = PaymentEvent.objects.get()
+        payment = PaymentEvent.objects.get(cost_of=None)
         refund = request_refund(
             payment_id=payment.pk, reason="He asked.", requested_by="staff:7", cancel_subscription=True
         )
