@@ -198,12 +198,15 @@ def choose_price(prices: Iterable[Price], *, currency: str | None, payment_metho
     raise CurrencyNotOffered
 
 
-def offered_prices(plan: Plan) -> list[Price]:
-    """The prices at which the plan can be bought here and now, in the catalogue's order."""
-    return _deliverable(plan.prices.all())
+def offered_prices(plan: Plan, *, table: currencies.Table | None = None) -> list[Price]:
+    """The prices at which the plan can be bought here and now, in the catalogue's order.
+
+    :param table: what Telegram's providers take, by who asks for many plans; else it is read
+    """
+    return _deliverable(plan.prices.all(), table)
 
 
-def _deliverable(prices: Iterable[Price]) -> list[Price]:
+def _deliverable(prices: Iterable[Price], table: currencies.Table | None = None) -> list[Price]:
     methods = {PaymentMethod.TELEGRAM_STARS}
     if settings.TELEGRAM_PAYMENT_PROVIDER_TOKEN:
         methods.add(PaymentMethod.TELEGRAM_PROVIDER)
@@ -211,13 +214,12 @@ def _deliverable(prices: Iterable[Price]) -> list[Price]:
         methods.add(PaymentMethod.STRIPE)
     deliverable = [price for price in prices if price.payment_method in methods]
     if any(price.payment_method == PaymentMethod.TELEGRAM_PROVIDER for price in deliverable):
-        deliverable = _taken_by_providers(deliverable)
+        deliverable = _taken_by_providers(deliverable, table or currencies.in_force())
     return deliverable
 
 
-def _taken_by_providers(prices: list[Price]) -> list[Price]:
+def _taken_by_providers(prices: list[Price], table: currencies.Table) -> list[Price]:
     """Without those that Telegram refuses since the rates of exchange have moved; the doctor names them."""
-    table = currencies.in_force()
     return [
         price
         for price in prices

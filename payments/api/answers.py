@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from config.api.formats import rfc3339, rfc3339_or_null
+from payments.currencies import Table
 from payments.invoicing import Delivery, offered_prices
 from payments.models import Invoice, PaymentEvent, Plan, Refund, RefundStatus
 from payments.revenue import Revenue
 from payments.selectors import status_of
 
 
-def plan_row(plan: Plan) -> dict[str, Any]:
+def plan_row(plan: Plan, table: Table) -> dict[str, Any]:
+    """A plan of the catalogue, with its prices as far as Telegram's providers take them."""
     return {
         "plan_code": plan.code,
         "title": plan.title,
@@ -22,7 +24,7 @@ def plan_row(plan: Plan) -> dict[str, Any]:
         "recurring": plan.recurring,
         "prices": [
             {"amount": price.amount, "currency": price.currency, "payment_method": price.payment_method}
-            for price in offered_prices(plan)
+            for price in offered_prices(plan, table=table)
         ],
     }
 

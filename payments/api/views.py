@@ -19,7 +19,7 @@ from config.database import database_now
 from entitlements.identities import customer_by_name
 from entitlements.models import Scope
 from entitlements.selectors import explain
-from payments import invoicing, recording, refunding, selectors
+from payments import currencies, invoicing, recording, refunding, selectors
 from payments.api import serializers
 from payments.api.answers import intent_row, payment_row, plan_row, refund_row, revenue_row, sent_invoice
 from payments.api.problems import refusals_as_problems
@@ -36,7 +36,9 @@ class CatalogView(OpenView):
     @extend_schema(operation_id="catalog", responses=serializers.CatalogSerializer)
     def get(self, request: Request) -> HttpResponse:
         """What is for sale."""
-        return json_response({"plans": [plan_row(plan) for plan in Plan.objects.on_sale().prefetch_related("prices")]})
+        table = currencies.in_force()
+        plans = Plan.objects.on_sale().prefetch_related("prices")
+        return json_response({"plans": [plan_row(plan, table) for plan in plans]})
 
 
 # --- Buyers ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from telegram import InlineKeyboardMarkup
 
 from config.api.ratelimit import RateLimited
-from payments import invoicing
+from payments import currencies, invoicing
 from payments.channels.base import ChannelError, Refused
 from payments.models import PaymentMethod, Plan
 from payments.stripe import selling
@@ -67,8 +67,9 @@ def pressed(press: ButtonPress) -> None:
 
 
 def _list_of_plans(*, page: int) -> Screen:
+    table = currencies.in_force()
     on_sale = Plan.objects.on_sale().prefetch_related("prices")
-    offers = [(plan, prices) for plan in on_sale if (prices := invoicing.offered_prices(plan))]
+    offers = [(plan, prices) for plan in on_sale if (prices := invoicing.offered_prices(plan, table=table))]
     if not offers:
         return texts.nothing_on_sale(), None
     return texts.choose_a_plan(), keyboards.plans(offers, page=page)

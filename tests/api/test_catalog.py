@@ -18,7 +18,7 @@ def test_the_catalogue_lists_what_is_on_sale_with_its_prices(nobody, django_asse
     )
     PlanFactory(code="old", withdrawn_at=datetime.now(UTC))
 
-    with django_assert_num_queries(3):  # one counts the caller
+    with django_assert_num_queries(4):  # one counts the caller, one asks what providers take
         answer = nobody.get("/api/v1/catalog")
 
     life, gold = answer.json()["plans"]

@@ -253,6 +253,7 @@ def libpq() -> dict[str, str]:
     return {"PATH": f"{find_binaries()}:{os.environ['PATH']}"} | told
 
 
+@pytest.mark.xdist_group("containers")  # all tests share one server, and there is one role of that name
 class TestTheDatabaseOfTheContainers:
     @pytest.fixture(autouse=True)
     def made(self, transactional_db):

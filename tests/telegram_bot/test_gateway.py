@@ -96,6 +96,7 @@ class TestACall:
             title="Gold",
             link="https://t.me/$abc",
             money=Money(500, "XTR"),
+            renews=True,
             language_code="ru",
         )
 

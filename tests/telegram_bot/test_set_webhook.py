@@ -45,7 +45,7 @@ class TestSettingTheWebhook:
         assert commands[""][0] == {"command": "plans", "description": "Plans and prices"}
         assert commands["ru"][0] == {"command": "plans", "description": "Тарифы и цены"}
         assert [command["command"] for command in commands[""]] == (
-            ["plans", "buy", "status", "history", "paysupport", "support", "terms", "help"]
+            ["plans", "buy", "status", "history", "reminders", "paysupport", "support", "terms", "help"]
         )
         assert set(bot.descriptions) == set(bot.short_descriptions) == {"", "ru"}
         assert bot.short_descriptions["ru"] == "Тарифы, оплата и доступ в два касания."
