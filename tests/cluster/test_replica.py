@@ -39,6 +39,7 @@ def replica_url(standby):
     # Of a mirror nothing is made and nothing emptied.
     settings.DATABASES[REPLICA] = settings.DATABASES[DEFAULT_DB_ALIAS] | {"TEST": {"MIRROR": DEFAULT_DB_ALIAS}}
     yield url
+    connections[REPLICA].close()  # and so it is there to be deleted, whoever has asked for it before
     del connections[REPLICA], settings.DATABASES[REPLICA]
 
 
