@@ -77,6 +77,23 @@ class LetsGo(Pace):
             self._came_through.set()
 
 
+class SlowAfterTwo(ThreadPoolExecutor):
+    """A single sender, for whom the third message takes until the last one was withdrawn."""
+
+    def __init__(self, count):
+        super().__init__(1)
+        self._count, self._handed_over, self._withdrawn = count, 0, threading.Event()
+
+    def send(self, call, **message):
+        self._handed_over += 1
+        if self._handed_over == 3:
+            return super().submit(lambda: self._withdrawn.wait(60) and call(**message))
+        sending = super().submit(call, **message)
+        if self._handed_over == self._count:
+            sending.add_done_callback(lambda _: self._withdrawn.set())
+        return sending
+
+
 def due_now():
     Notice.objects.owed().update(next_attempt_at=database_now())
 
@@ -278,9 +295,10 @@ class TestTrouble:
             pays(buyer()[1], charge_id=f"stx{number}")
         local_telegram.faults.order("sendMessage", "429", times=5, retry_after=33)
 
-        with ThreadPoolExecutor(1) as only_one_sender:
+        with SlowAfterTwo(5) as only_one_sender:
             all_handed_over = threading.Event()
             only_one_sender.submit(all_handed_over.wait)
+            only_one_sender.submit = only_one_sender.send
             assert Outbox(LetsGo(5, all_handed_over), only_one_sender).send_due() == 33
 
         assert Notice.objects.filter(attempts=0).exists()
