@@ -26,8 +26,8 @@ SHARE = 0.02  # of all payments that each of the two must have brought first: el
 
 @dataclass(frozen=True)
 class SideBySide:
-    """In each round Telegram holds its updates back until the reconciliation has recorded the first of the charges;
-    then it delivers them all while the reconciliation goes on through the same ones."""
+    """In each round Telegram holds its updates back until the reconciliation has recorded some of the charges, in each
+    round more; then it delivers them all and overtakes the reconciliation, which goes on through the same ones."""
 
     name: ClassVar[str] = "T13"
     about: ClassVar[str] = "the reconciliation and the webhook with the same charges"
@@ -42,7 +42,8 @@ class SideBySide:
         async with stage.open(deals, workers=self.workers):
             for number in range(self.rounds):
                 stage.say(f"round {number + 1}")
-                await self._round(stage, deals[number :: self.rounds])
+                dealt = deals[number :: self.rounds]
+                await self._round(stage, dealt, ahead=1 + len(dealt) * number // (2 * self.rounds))
             stage.say("telling everybody")
             await stage.told(within=60 + self.payments / 5)
             ((by_reconciliation, recorded),) = stage.ask(BROUGHT, "reconciliation")
@@ -62,7 +63,7 @@ class SideBySide:
     def _some(self) -> float:
         return SHARE * self.payments
 
-    async def _round(self, stage: Stage, deals: Sequence[Deal]) -> None:
+    async def _round(self, stage: Stage, deals: Sequence[Deal], *, ahead: int) -> None:
         deliveries, webhook = stage.world.deliveries, stage.world.truth.webhook
         deliveries.set_webhook(Webhook(), drop_pending=False)
         async for quote in stage.shop.quotes(deals):
@@ -70,7 +71,7 @@ class SideBySide:
         ((before, _),) = stage.ask(BROUGHT, "reconciliation")
         reconciling = asyncio.create_task(self._reconcile(stage))
         async with asyncio.timeout(BEGINS_WITHIN):
-            await until(lambda: reconciling.done() or stage.ask(BROUGHT, "reconciliation")[0][0] > before)
+            await until(lambda: reconciling.done() or stage.ask(BROUGHT, "reconciliation")[0][0] >= before + ahead)
         deliveries.set_webhook(replace(webhook), drop_pending=False)
         async with asyncio.timeout(ENDS_WITHIN):
             await reconciling
