@@ -21,7 +21,7 @@ from django.db.models import QuerySet
 from config.database import database_now, retried, violates
 from entitlements import services as access
 from entitlements.identities import customer_from_telegram
-from entitlements.models import Customer, Entitlement, Grant
+from entitlements.models import Customer, Grant
 from payments import intents, payloads, subscriptions, tallies
 from payments.channels.base import Cost
 from payments.models import (
@@ -387,10 +387,8 @@ def _oddity(
         odd = Oddity(HoldReason.CUSTOMER_BLOCKED, f"Blocked since {customer.blocked_at:%Y-%m-%d %H:%M} UTC.")
     continues = period is not None and period.continues
     if odd is None and when_active == WhenActive.REJECT and not continues:
-        active = Entitlement.objects.active_at(occurred_at).filter(customer=customer, code=entitlement).first()
-        if active is not None and not subscriptions.gives_grace_only(
-            customer, entitlement, until=active.active_until, at=occurred_at
-        ):
+        active = subscriptions.active_beyond_grace(occurred_at).filter(customer=customer, code=entitlement).first()
+        if active is not None:
             until = f"until {active.active_until:%Y-%m-%d %H:%M} UTC" if active.active_until else "for life"
             odd = Oddity(HoldReason.BOUGHT_TWICE, f"The customer had {entitlement} {until} already.")
     return odd
