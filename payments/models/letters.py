@@ -39,7 +39,7 @@ class LetterQuerySet(models.QuerySet[Kind]):
 class Letter(models.Model):
     """One of them, whatever it is and whoever sent it."""
 
-    kind: models.CharField[str, str]
+    kind = models.CharField(max_length=100)
     body = models.BinaryField(help_text="Blanked 90 days after it is done.")
     received_at = models.DateTimeField(db_default=Now())
     status = models.CharField(max_length=11)
