@@ -77,6 +77,7 @@ class TestASession:
         assert local.events("checkout.session.expired")[-1]["data"]["object"]["id"] == session.id
         with pytest.raises(Exception, match="not open"):
             local.account.pay(session.id)
+        assert "This page has expired" in httpx.get(session.url, timeout=60).text
 
     @pytest.mark.parametrize("status", ["complete", "expired"])
     def test_that_is_not_open_cannot_be_made_to_expire(self, local, sdk, status):
