@@ -63,7 +63,7 @@ SELECT invoice.id, customer.user_id, plan.code, customer.telegram_user_id, invoi
        EXISTS (SELECT FROM entitlements_entitlement AS held
                WHERE held.customer_id = customer.id AND held.code = invoice.entitlement
                  AND (held.active_until IS NULL OR held.active_until > now)
-                 AND NOT EXISTS (SELECT FROM payments_subscription AS lapsed  -- subscriptions.gives_grace_only
+                 AND NOT EXISTS (SELECT FROM payments_subscription AS lapsed  -- subscriptions.active_beyond_grace
                                  WHERE lapsed.customer_id = held.customer_id AND lapsed.entitlement = held.code
                                    AND lapsed.current_period_end <= now AND lapsed.grace_ends_at > now
                                    AND lapsed.grace_ends_at >= held.active_until))

@@ -14,7 +14,7 @@ from structlog.contextvars import bind_contextvars
 
 from config.api import ratelimit
 from config.database import database_now, retried
-from entitlements.models import Customer, Entitlement
+from entitlements.models import Customer
 from payments import currencies, payloads, subscriptions, tallies
 from payments.channels import base as channel
 from payments.channels import stripe, telegram
@@ -163,10 +163,8 @@ def _draft(
     plan = price.plan
     now = database_now()
     if plan.when_active == WhenActive.REJECT:
-        active = Entitlement.objects.active_at(now).filter(customer=customer, code=plan.entitlement).first()
-        if active is not None and not subscriptions.gives_grace_only(
-            customer, plan.entitlement, until=active.active_until, at=now
-        ):
+        active = subscriptions.active_beyond_grace(now).filter(customer=customer, code=plan.entitlement).first()
+        if active is not None:
             raise AlreadyActive(active.active_until, renews=active.renews)
     invoice_id = uuid7()
     return Invoice.objects.quote(

@@ -14,10 +14,11 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from config.database import database_now, retried
 from entitlements import services as access
-from entitlements.models import Customer
+from entitlements.models import Customer, Entitlement, EntitlementQuerySet
 from payments.models import (
     PaymentEvent,
     PaymentMethod,
@@ -359,14 +360,12 @@ def subscriptions_of(customer: Customer) -> list[Subscription]:
     return list(running.select_related("plan").order_by("current_period_end"))
 
 
-def gives_grace_only(customer: Customer, entitlement: str, *, until: datetime | None, at: datetime) -> bool:
-    """Whether an entitlement that lasts until then is only the grace of a subscription that nobody has paid on: then it
-    may be bought anew.
-    """
-    if until is None:
-        return False
-    in_grace = Subscription.objects.in_grace_at(at).filter(customer=customer, entitlement=entitlement)
-    return in_grace.filter(grace_ends_at__gte=until).exists()
+def active_beyond_grace(at: datetime) -> EntitlementQuerySet:
+    """What is active, and not only for the grace of a subscription that nobody has paid on: that may be bought anew."""
+    in_grace = Subscription.objects.in_grace_at(at).filter(
+        customer=OuterRef("customer"), entitlement=OuterRef("code"), grace_ends_at__gte=OuterRef("active_until")
+    )
+    return Entitlement.objects.active_at(at).exclude(Exists(in_grace))
 
 
 def log_of(subscription: Subscription) -> structlog.stdlib.BoundLogger:

@@ -24,7 +24,7 @@ from payments import (
 )
 from payments.channels.base import ChannelError
 from payments.runs import ReconcilingError
-from payments.stripe import inbox, processing, recovering
+from payments.stripe import closing, inbox, processing, recovering
 
 # Seconds that a job may wait for Telegram: a worker that is told to stop waits for its jobs.
 PATIENCE = 3
@@ -172,6 +172,17 @@ def recover_stripe_events(timestamp: int) -> None:
             log.warning("events of Stripe found in its list", count=found)
     except ChannelError as error:
         log.warning("Stripe's list of events not read", why=str(error))  # the next does it
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue="upkeep", lock="close_needless_pages", queueing_lock="close_needless_pages")
+def close_needless_pages(timestamp: int) -> None:
+    """Have nobody pay by Stripe for what he has by now."""
+    try:
+        if closed := closing.close_needless_pages():
+            log.info("needless pages of Stripe closed", count=closed)
+    except ChannelError as error:
+        log.warning("needless pages of Stripe not closed", why=str(error))  # the next does it
 
 
 @app.periodic(cron="51 3 * * *")

@@ -10,15 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
 from django.db import transaction
 
 from config.database import database_now, retried
-from entitlements import audit
-from entitlements.models import AuditEntry
+from payments.dead_letters import DeadLetterError, decided
 from payments.recording import ReceivedPayment, ReceivedRefund, hold_unreadable, is_held, is_recorded
 from telegram_bot import tasks
-from telegram_bot.models import UNDECIDED, IncomingUpdate
+from telegram_bot.models import IncomingUpdate
 from telegram_bot.updates import Unreadable, UnreadableMoney, read_update
 
 if TYPE_CHECKING:
@@ -28,20 +26,6 @@ PERMISSION = "telegram_bot.decide_incomingupdate"
 MOST_AT_ONCE = 100
 REPLAYED, DISMISSED = "replayed an update", "dismissed an update"
 SPEAKS_OF_MONEY = (b"successful_payment", b"refunded_payment")
-
-logger = structlog.get_logger(__name__)
-
-
-class DeadLetterError(Exception):
-    """The decision cannot be carried out; the message says why, fit for staff."""
-
-
-class NothingToDecide(DeadLetterError):
-    """It is done, to be done, or somebody was first."""
-
-    def __init__(self, update: IncomingUpdate) -> None:
-        told = f" {last}" if (last := last_decision(update)) else ""
-        super().__init__(f"There is nothing to decide: it is {update.get_status_display()}.{told}")
 
 
 class StillUnreadable(DeadLetterError):
@@ -75,16 +59,13 @@ def replay_update(*, update: IncomingUpdate, staff: User, reason: str) -> Incomi
     :raises audit.ReasonMissing: no reason is given
     :raises DeadLetterError: a subclass for each reason
     """
-    reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
-    stored = _undecided(update)
-    before = stored.status
-    understood = read_update(bytes(stored.body))
-    if isinstance(understood, Unreadable):
-        message = f"This release does not understand it either: {understood.why}."
-        raise StillUnreadable(message)
-    stored.mark_to_be_tried(kind=understood.kind, next_attempt_at=database_now() + tasks.LEASE)
-    tasks.defer_processing(stored, understood)
-    _record(stored, REPLAYED, before=before, staff=staff, reason=reason)
+    with decided(update, REPLAYED, permission=PERMISSION, staff=staff, reason=reason) as stored:
+        understood = read_update(bytes(stored.body))
+        if isinstance(understood, Unreadable):
+            message = f"This release does not understand it either: {understood.why}."
+            raise StillUnreadable(message)
+        stored.mark_to_be_tried(kind=understood.kind, at=database_now() + tasks.LEASE)
+        tasks.defer_processing(stored, understood)
     return stored
 
 
@@ -97,15 +78,13 @@ def dismiss_update(*, update: IncomingUpdate, staff: User, reason: str) -> Incom
     :raises audit.ReasonMissing: no reason is given
     :raises DeadLetterError: a subclass for each reason
     """
-    reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
-    stored = _undecided(update)
-    before = stored.status
-    if holds_unrecorded_money(stored):
-        raise MoneyNotRecorded
-    if may_hide_money(stored):
-        hold_unreadable(evidence=bytes(stored.body), detail=f"An update dismissed by {staff.get_username()}: {reason}")
-    stored.mark_dismissed(now=database_now())
-    _record(stored, DISMISSED, before=before, staff=staff, reason=reason)
+    with decided(update, DISMISSED, permission=PERMISSION, staff=staff, reason=reason) as stored:
+        if holds_unrecorded_money(stored):
+            raise MoneyNotRecorded
+        if may_hide_money(stored):
+            detail = f"An update dismissed by {staff.get_username()}: {reason.strip()}"
+            hold_unreadable(evidence=bytes(stored.body), detail=detail)
+        stored.mark_dismissed(now=database_now())
     return stored
 
 
@@ -141,33 +120,3 @@ def may_hide_money(update: IncomingUpdate) -> bool:
     """Whether it cannot be read, and has words of a payment in it."""
     body = bytes(update.body)
     return isinstance(read_update(body), Unreadable) and any(word in body for word in SPEAKS_OF_MONEY)
-
-
-def last_decision(update: IncomingUpdate) -> str:
-    """Who decided about it last, how, when and why, in a sentence; empty when nobody did."""
-    entries = AuditEntry.objects.filter(subject_type=IncomingUpdate._meta.label_lower, subject_id=str(update.pk))  # noqa: SLF001 - Django's API
-    last = entries.filter(what__in=[REPLAYED, DISMISSED]).order_by("-pk").first()
-    return f"{last.name} {last.what} at {last.at:%Y-%m-%d %H:%M} UTC: {last.reason}" if last else ""
-
-
-def _undecided(update: IncomingUpdate) -> IncomingUpdate:
-    """The row as it is now, held against everybody else who decides.
-
-    :raises NothingToDecide: it waits for nobody
-    """
-    stored = IncomingUpdate.objects.select_for_update(no_key=True).get(pk=update.pk)
-    if stored.status not in UNDECIDED:
-        raise NothingToDecide(stored)
-    return stored
-
-
-def _record(stored: IncomingUpdate, what: str, *, before: str, staff: User, reason: str) -> None:
-    audit.record(
-        staff=staff,
-        what=what,
-        subject=stored,
-        reason=reason,
-        before={"status": before},
-        after={"status": stored.status},
-    )
-    logger.info(what, update_id=stored.update_id, update=stored.pk, kind=stored.kind, staff=staff.pk)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from django.db.models import Min
 from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from config.database import database_now
-from telegram_bot.models import UNDECIDED, IncomingUpdate, UpdateStatus, WebhookState
+from payments.models.letters import UNDECIDED
+from telegram_bot.models import IncomingUpdate, WebhookState
 
 UPDATES = Counter("telegram_updates_total", "Updates received, by type and what became of them.", ["type", "outcome"])
 
@@ -23,8 +23,7 @@ def count_update(*, kind: str, outcome: str) -> None:
 def inbox_oldest_seconds() -> float:
     """For how long the update that has been due the longest has waited; 0 when none is due."""
     now = database_now()
-    due = IncomingUpdate.objects.filter(status=UpdateStatus.PENDING, next_attempt_at__lte=now)
-    oldest = due.aggregate(oldest=Min("next_attempt_at"))["oldest"]
+    oldest = IncomingUpdate.objects.oldest_due(now)
     return (now - oldest).total_seconds() if oldest else 0.0
 
 
@@ -40,7 +39,7 @@ class Inbox(Collector):
             "starledger_inbox_undecided", "Updates that wait for staff, by why they do.", labels=["status"]
         )
         for status in UNDECIDED:
-            undecided.add_metric([status.value], IncomingUpdate.objects.filter(status=status).count())
+            undecided.add_metric([status], IncomingUpdate.objects.filter(status=status).count())
         yield undecided
         yield from _webhook()
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Self
+from datetime import datetime
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from payments import tallies
 from payments.models import TallyResult
-
-# How long to wait before each further try: eight of them, then the update is given up.
-PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60, 120, 240)]
+from payments.models.letters import PAUSES, Letter, LetterQuerySet
 
 
 class UpdateStatus(models.TextChoices):
@@ -25,18 +21,7 @@ class UpdateStatus(models.TextChoices):
     DISMISSED = "dismissed", "dismissed by staff"
 
 
-# Nothing more happens to these unless staff decide it.
-UNDECIDED = (UpdateStatus.DEAD, UpdateStatus.QUARANTINED)
-
-
-class WorkerDied(Exception):
-    """Each worker that took it up has not been heard of since."""
-
-
-class IncomingUpdateQuerySet(models.QuerySet["IncomingUpdate"]):
-    def due_at(self, now: datetime) -> Self:
-        return self.filter(status=UpdateStatus.PENDING, next_attempt_at__lte=now).order_by("next_attempt_at", "pk")
-
+class IncomingUpdateQuerySet(LetterQuerySet["IncomingUpdate"]):
     def take_up(self, pk: int, *, tried: int, now: datetime) -> bool:
         """Count the try after `tried` others before it is made, so that one that kills its worker counts as well.
 
@@ -47,7 +32,7 @@ class IncomingUpdateQuerySet(models.QuerySet["IncomingUpdate"]):
         return pending.update(attempts=tried + 1, next_attempt_at=now + pause) == 1
 
 
-class IncomingUpdate(models.Model):
+class IncomingUpdate(Letter):
     """One update as Telegram sent it, as bytes, stored before anything is done about it.
 
     Telegram re-randomises its ids after a week of silence, so another body under a known id is another update.
@@ -57,13 +42,7 @@ class IncomingUpdate(models.Model):
     update_id = models.BigIntegerField(null=True, help_text="Empty when the body could not be read.")
     digest = models.BinaryField(max_length=32, help_text="SHA-256 of the body.")
     kind = models.CharField(max_length=30, help_text="The name of the update's field, like message; or unreadable.")
-    body = models.BinaryField(help_text="Blanked 90 days after it is done.")
-    received_at = models.DateTimeField(db_default=Now())
     status = models.CharField(max_length=11, choices=UpdateStatus)
-    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
-    next_attempt_at = models.DateTimeField(db_default=Now())
-    error = models.TextField(blank=True, default="", db_default="")
-    done_at = models.DateTimeField(null=True)
 
     objects = IncomingUpdateQuerySet.as_manager()
 
@@ -92,37 +71,11 @@ class IncomingUpdate(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} {self.update_id}"
 
-    def mark_done(self, *, now: datetime) -> None:
-        self.status, self.done_at, self.error = UpdateStatus.DONE, now, ""
-        self.save(update_fields=["status", "done_at", "error"])
-
-    def mark_quarantined(self, *, why: str) -> None:
-        self.status, self.error = UpdateStatus.QUARANTINED, why
-        self.save(update_fields=["status", "error"])
-
     def mark_failed(self, *, error: Exception, now: datetime) -> None:
-        """Note why a try failed and when the next is due; after the last one the update is given up, for staff to see.
-
-        The try itself was counted before.
-        """
-        self.error = f"{type(error).__name__}: {error}"[:2000]
-        if self.attempts > len(PAUSES):
-            self.status = UpdateStatus.DEAD
+        """Count it among what failed, too, when it is given up."""
+        super().mark_failed(error=error, now=now)
+        if self.status == UpdateStatus.DEAD:
             tallies.count(TallyResult.FAILED, plan_code="")
-        else:
-            asked_for = timedelta(seconds=getattr(error, "retry_after", 0))
-            self.next_attempt_at = now + max(PAUSES[self.attempts - 1], asked_for)
-        self.save(update_fields=["error", "status", "next_attempt_at"])
-
-    def mark_to_be_tried(self, *, kind: str, next_attempt_at: datetime) -> None:
-        """Begin anew, as if it had just come."""
-        self.status, self.attempts, self.kind, self.next_attempt_at = UpdateStatus.PENDING, 0, kind, next_attempt_at
-        self.save(update_fields=["status", "attempts", "kind", "next_attempt_at"])
-
-    def mark_dismissed(self, *, now: datetime) -> None:
-        """Nothing will come of it. Its body is kept as long as that of a done one."""
-        self.status, self.done_at = UpdateStatus.DISMISSED, now
-        self.save(update_fields=["status", "done_at"])
 
 
 class WebhookState(models.Model):

@@ -12,8 +12,9 @@ from procrastinate.jobs import Job
 
 from config.database import database_now
 from payments.channels.base import Unavailable
+from payments.models.letters import PAUSES, WorkerDied
 from telegram_bot import processing, retention, webhook_watch
-from telegram_bot.models import PAUSES, IncomingUpdate, WorkerDied
+from telegram_bot.models import IncomingUpdate
 from telegram_bot.updates import ButtonPress, Command, Membership, Text, Unreadable, Update, read_update
 
 QUICK_TRIES = 3

@@ -16,8 +16,10 @@ from django.urls import URLPattern, path, reverse
 from config import shown
 from config.admin import FactAdmin, decided, staff_of
 from entitlements.decisions import DecisionForm
+from payments.dead_letters import DeadLetterError, last_decision
+from payments.models.letters import UNDECIDED
 from telegram_bot import dead_letters
-from telegram_bot.models import UNDECIDED, IncomingUpdate
+from telegram_bot.models import IncomingUpdate
 
 LIST = "admin:telegram_bot_incomingupdate_changelist"
 
@@ -60,7 +62,7 @@ class UpdatePages(FactAdmin):
         if form.is_bound and form.is_valid():
             try:
                 form.carry_out(update, request)
-            except dead_letters.DeadLetterError as refusal:
+            except DeadLetterError as refusal:
                 form.add_error(None, str(refusal))
             else:
                 return redirect(shown.page_of(update))
@@ -99,7 +101,7 @@ class OneForm(DecisionForm):
     do = forms.ChoiceField(choices=[("replay", "Replay"), ("dismiss", "Dismiss")], widget=forms.HiddenInput)
 
     def carry_out(self, update: IncomingUpdate, request: HttpRequest) -> IncomingUpdate:
-        """:raises dead_letters.DeadLetterError: it cannot be done"""
+        """:raises DeadLetterError: it cannot be done"""
         decide = dead_letters.replay_update if self.cleaned_data["do"] == "replay" else dead_letters.dismiss_update
         return decide(update=update, staff=staff_of(request), reason=self.cleaned_data["reason"])
 
@@ -112,7 +114,7 @@ def _state(update: IncomingUpdate) -> dict[str, Any]:
         "tries": update.attempts,
         "unrecorded_money": undecided and dead_letters.holds_unrecorded_money(update),
         "may_hide_money": undecided and dead_letters.may_hide_money(update),
-        "last_decision": dead_letters.last_decision(update),
+        "last_decision": last_decision(update),
     }
 
 

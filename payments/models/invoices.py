@@ -81,6 +81,10 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
     def priced(self, price: Money) -> Self:
         return self.filter(amount=price.amount, currency=price.currency)
 
+    def mark_paid(self) -> None:
+        """All of them, whatever we thought of them: their money was taken."""
+        self.exclude(status=InvoiceStatus.PAID).update(status=InvoiceStatus.PAID)
+
 
 class Invoice(models.Model):
     """A quote to one customer: what he gets and what it costs, as the catalogue said at that moment.

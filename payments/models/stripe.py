@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models import Min, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from entitlements.models import Customer
 from payments.models.ledger import PaymentEvent
+from payments.models.letters import PAUSES, UNDECIDED, Letter, LetterQuerySet
 from payments.models.up_to import UpTo
-
-# How long to wait before each further try: eight of them, then the event is given up.
-PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60, 120, 240)]
 
 
 class StripeEventStatus(models.TextChoices):
@@ -26,22 +24,7 @@ class StripeEventStatus(models.TextChoices):
     DISMISSED = "dismissed", "dismissed by staff"
 
 
-# Nothing more happens to these unless staff decide it.
-UNDECIDED = (StripeEventStatus.DEAD, StripeEventStatus.QUARANTINED)
-
-
-class StripeEventQuerySet(models.QuerySet["StripeEvent"]):
-    def due_at(self, now: datetime) -> Self:
-        return self.filter(status=StripeEventStatus.PENDING, next_attempt_at__lte=now).order_by("next_attempt_at", "pk")
-
-    def undecided(self) -> Self:
-        return self.filter(status__in=UNDECIDED)
-
-    def oldest_due(self, now: datetime) -> datetime | None:
-        """Since when the first of those due has waited."""
-        oldest: datetime | None = self.due_at(now).aggregate(oldest=Min("next_attempt_at"))["oldest"]
-        return oldest
-
+class StripeEventQuerySet(LetterQuerySet["StripeEvent"]):
     def take_up(self, pk: int, *, now: datetime) -> StripeEvent | None:
         """Count a try before it is made, so that one that kills its worker counts as well, and hide it from others.
 
@@ -56,7 +39,7 @@ class StripeEventQuerySet(models.QuerySet["StripeEvent"]):
         return event
 
 
-class StripeEvent(models.Model):
+class StripeEvent(Letter):
     """One event as Stripe sent it, as bytes, stored before anything is done about it.
 
     It says what to look at; what is so is then read from Stripe. So neither its order nor its repetition matters.
@@ -65,13 +48,7 @@ class StripeEvent(models.Model):
     event_id = models.TextField(unique=True, help_text="Stripe's; of what cannot be read, the digest of its bytes.")
     kind = models.CharField(max_length=100, help_text="Like checkout.session.completed; or unreadable.")
     about = models.TextField(blank=True, default="", help_text="The id of what it is about.")
-    body = models.BinaryField(help_text="Blanked 90 days after it is done.")
-    received_at = models.DateTimeField(db_default=Now())
     status = models.CharField(max_length=11, choices=StripeEventStatus)
-    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
-    next_attempt_at = models.DateTimeField(db_default=Now())
-    error = models.TextField(blank=True, default="", db_default="")
-    done_at = models.DateTimeField(null=True)
 
     objects = StripeEventQuerySet.as_manager()
 
@@ -94,36 +71,6 @@ class StripeEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.event_id}"
-
-    def mark_done(self, *, now: datetime, note: str = "") -> None:
-        """
-        :param note: why nothing came of it
-        """
-        self.status, self.done_at, self.error = StripeEventStatus.DONE, now, note
-        self.save(update_fields=["status", "done_at", "error"])
-
-    def mark_failed(self, *, error: Exception, now: datetime) -> None:
-        """Note why a try failed and when the next is due; after the last one it is given up, for staff to see.
-
-        The try itself was counted before.
-        """
-        self.error = f"{type(error).__name__}: {error}"[:2000]
-        if self.attempts > len(PAUSES):
-            self.status = StripeEventStatus.DEAD
-        else:
-            asked_for = timedelta(seconds=getattr(error, "retry_after", 0))
-            self.next_attempt_at = now + max(PAUSES[self.attempts - 1], asked_for)
-        self.save(update_fields=["error", "status", "next_attempt_at"])
-
-    def mark_to_be_tried(self, *, now: datetime) -> None:
-        """Begin anew, as if it had just come."""
-        self.status, self.attempts, self.next_attempt_at = StripeEventStatus.PENDING, 0, now
-        self.save(update_fields=["status", "attempts", "next_attempt_at"])
-
-    def mark_dismissed(self, *, now: datetime) -> None:
-        """Nothing will come of it."""
-        self.status, self.done_at = StripeEventStatus.DISMISSED, now
-        self.save(update_fields=["status", "done_at"])
 
 
 class StripeReadUpTo(UpTo):

@@ -25,6 +25,8 @@ TAKEN = {
         "mode", "customer", "client_reference_id", "line_items", "metadata", "success_url", "cancel_url", "expires_at",
         "payment_intent_data", "subscription_data",
     },
+    "list of sessions": {"customer", "payment_intent", "status", "subscription"},
+    "expiry": set(),
     "refunds": {"payment_intent", "charge", "amount", "metadata", "reason"},
     "subscription": {"cancel_at_period_end", "metadata"},
     "portal": {"customer", "return_url"},
@@ -162,10 +164,14 @@ class Account:
             raise Refused("Invalid interval", param="recurring")
         return {"name": name, "currency": currency, "amount": amount * quantity, "recurring": recurring}
 
-    def expire_session(self, session_id: str) -> Json:
+    def expire_session(self, session_id: str, given: Json) -> Json:
+        _only(given, "expiry")
         session = self.find(session_id, "checkout.session")
         if session["status"] != "open":
-            raise Refused('Only Checkout Sessions with a status in ["open"] can be expired.')
+            raise Refused(
+                'Only Checkout Sessions with a status in ["open"] can be expired. '
+                f"This Checkout Session has a status of `{session['status']}`."
+            )
         session["status"], session["url"] = "expired", None
         self._happens("checkout.session.expired", session)
         return session
@@ -224,7 +230,10 @@ class Account:
         }
 
     def list_sessions(self, given: Json) -> list[Json]:
-        return [each for each in self.all("checkout.session") if each["payment_intent"] == given["payment_intent"]]
+        _only(given, "list of sessions")
+        if "customer" in given:
+            self.find(given["customer"], "customer", param="customer")
+        return [each for each in self.all("checkout.session") if given.items() <= each.items()]
 
     def list_refunds(self, given: Json) -> list[Json]:
         return [each for each in self.all("refund") if each["payment_intent"] == given["payment_intent"]]

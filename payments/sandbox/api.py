@@ -45,7 +45,7 @@ class Api:
             ("POST", "/v1/checkout/sessions", account.create_session),
             ("GET", "/v1/checkout/sessions", lists(account.list_sessions)),
             ("GET", f"/v1/checkout/sessions/{ID}", find("checkout.session")),
-            ("POST", f"/v1/checkout/sessions/{ID}/expire", lambda given, name: account.expire_session(name)),
+            ("POST", f"/v1/checkout/sessions/{ID}/expire", lambda given, name: account.expire_session(name, given)),
             ("GET", f"/v1/payment_intents/{ID}", find("payment_intent")),
             ("POST", "/v1/refunds", account.create_refund),
             ("GET", "/v1/refunds", lists(account.list_refunds)),

@@ -17,7 +17,8 @@ def checkout(session: Json) -> str:
     """Where a buyer pays."""
     lines = "".join(f"<li>{escape(line['name'])}: {_money(line)}</li>" for line in session["_lines"])
     if session["status"] != "open":
-        return PAGE.format(body=f"<h1>This page has been used</h1><ul>{lines}</ul>")
+        over = "expired" if session["status"] == "expired" else "been used"
+        return PAGE.format(body=f"<h1>This page has {over}</h1><ul>{lines}</ul>")
     leave = f"<a href='{escape(session['cancel_url'] or '', quote=True)}'>Leave</a>"
     return PAGE.format(body=f"<h1>Pay</h1><ul>{lines}</ul>{_button('pay', 'Pay')}{leave}")
 

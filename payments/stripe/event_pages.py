@@ -15,8 +15,9 @@ from django.urls import URLPattern, path
 from config import shown
 from config.admin import FactAdmin, staff_of
 from entitlements.decisions import DecisionForm
+from payments.dead_letters import DeadLetterError
 from payments.models import StripeEvent
-from payments.models.stripe import UNDECIDED
+from payments.models.letters import UNDECIDED
 from payments.stripe import inbox
 from payments.stripe.processing import LOOKS
 
@@ -46,7 +47,7 @@ class EventPages(FactAdmin):
         if form.is_bound and form.is_valid():
             try:
                 form.carry_out(event, request)
-            except (inbox.NothingToDecide, inbox.SpeaksOfMoney) as refusal:
+            except DeadLetterError as refusal:
                 form.add_error(None, str(refusal))
             else:
                 return redirect(shown.page_of(event))
@@ -65,10 +66,7 @@ class EventForm(DecisionForm):
     do = forms.ChoiceField(choices=[("replay", "Replay"), ("dismiss", "Dismiss")], widget=forms.HiddenInput)
 
     def carry_out(self, event: StripeEvent, request: HttpRequest) -> StripeEvent:
-        """
-        :raises inbox.NothingToDecide: it waits for nobody
-        :raises inbox.SpeaksOfMoney: it cannot be dismissed
-        """
+        """:raises DeadLetterError: it cannot be done"""
         decide = inbox.replay if self.cleaned_data["do"] == "replay" else inbox.dismiss
         return decide(event=event, staff=staff_of(request), reason=self.cleaned_data["reason"])
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import structlog
 from django.db import transaction
 
 from config.database import database_now, retried
-from entitlements import audit
+from payments.dead_letters import DeadLetterError, decided
 from payments.models import StripeEvent
-from payments.models.stripe import PAUSES, UNDECIDED
+from payments.models.letters import PAUSES, WorkerDied
 from payments.stripe.processing import LOOKS
 from payments.stripe.receiving import defer
 
@@ -25,21 +24,8 @@ BATCH = 100
 PATIENCE = timedelta(minutes=1)
 KEPT = timedelta(days=90)
 
-logger = structlog.get_logger(__name__)
 
-
-class WorkerDied(Exception):
-    """Each worker that took it up has not been heard of since."""
-
-
-class NothingToDecide(Exception):
-    """It is done, to be done, or somebody was first; the message says so, fit for staff."""
-
-    def __init__(self, event: StripeEvent) -> None:
-        super().__init__(f"There is nothing to decide: it is {event.get_status_display()}.")
-
-
-class SpeaksOfMoney(Exception):
+class SpeaksOfMoney(DeadLetterError):
     """It may not be dismissed; the message says why, fit for staff."""
 
     def __init__(self) -> None:
@@ -81,14 +67,11 @@ def replay(*, event: StripeEvent, staff: User, reason: str) -> StripeEvent:
 
     :raises PermissionDenied: this person may not
     :raises audit.ReasonMissing: no reason is given
-    :raises NothingToDecide:
+    :raises DeadLetterError: there is nothing to decide
     """
-    reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
-    stored = _undecided(event)
-    before = stored.status
-    stored.mark_to_be_tried(now=database_now())
-    defer(stored)
-    _record(stored, REPLAYED, before=before, staff=staff, reason=reason)
+    with decided(event, REPLAYED, permission=PERMISSION, staff=staff, reason=reason) as stored:
+        stored.mark_to_be_tried(kind=stored.kind, at=database_now())
+        defer(stored)
     return stored
 
 
@@ -99,37 +82,10 @@ def dismiss(*, event: StripeEvent, staff: User, reason: str) -> StripeEvent:
 
     :raises PermissionDenied: this person may not
     :raises audit.ReasonMissing: no reason is given
-    :raises NothingToDecide:
-    :raises SpeaksOfMoney: it is one of those that we act upon
+    :raises DeadLetterError: there is nothing to decide, or it is one of those that we act upon
     """
-    reason = audit.authorised(staff=staff, permission=PERMISSION, reason=reason)
-    stored = _undecided(event)
-    before = stored.status
-    if stored.kind in LOOKS:
-        raise SpeaksOfMoney
-    stored.mark_dismissed(now=database_now())
-    _record(stored, DISMISSED, before=before, staff=staff, reason=reason)
+    with decided(event, DISMISSED, permission=PERMISSION, staff=staff, reason=reason) as stored:
+        if stored.kind in LOOKS:
+            raise SpeaksOfMoney
+        stored.mark_dismissed(now=database_now())
     return stored
-
-
-def _undecided(event: StripeEvent) -> StripeEvent:
-    """The row as it is now, held against everybody else who decides.
-
-    :raises NothingToDecide: it waits for nobody
-    """
-    stored = StripeEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
-    if stored.status not in UNDECIDED:
-        raise NothingToDecide(stored)
-    return stored
-
-
-def _record(stored: StripeEvent, what: str, *, before: str, staff: User, reason: str) -> None:
-    audit.record(
-        staff=staff,
-        what=what,
-        subject=stored,
-        reason=reason,
-        before={"status": before},
-        after={"status": stored.status},
-    )
-    logger.info(what, stripe_event=stored.event_id, kind=stored.kind, staff=staff.pk)

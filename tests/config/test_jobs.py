@@ -159,6 +159,7 @@ class TestAWorker:
                 ("payments", "sweep_subscription_orders"),
                 ("payments", "end_subscriptions"),
                 ("payments", "remind_of_subscriptions"),
+                ("payments", "close_needless_pages"),
                 ("config", "forget_requests"),
                 ("config", "forget_sessions"),
                 ("telegram_bot", "blank_old_bodies"),

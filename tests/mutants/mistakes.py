@@ -4,7 +4,8 @@ from tests.mutants.mutant import Edit, Mutant
 
 RECEIVING = "telegram_bot/receiving.py"
 WEBHOOK = "telegram_bot/webhook.py"
-RECORDING = "payments/recording.py"
+RECORDING = "payments/recording/payments.py"
+RECORDING_REFUNDS = "payments/recording/refunds.py"
 REFUNDING = "payments/refunding.py"
 PATIENCE = "config/patience.py"
 TURNS = "config/turns.py"
@@ -286,7 +287,7 @@ MUTANTS = (
         "the message is owed only after the commit of what it tells",
         (
             Edit(
-                RECORDING,
+                RECORDING_REFUNDS,
                 "    Notice.objects.create(event=event, kind=NoticeKind.REFUNDED)\n",
                 "    transaction.on_commit(lambda: Notice.objects.create(event=event, kind=NoticeKind.REFUNDED))\n",
             ),

@@ -5,10 +5,11 @@ import threading
 
 import httpx
 import pytest
-from stripe import IdempotencyError, InvalidRequestError, RequestsClient, StripeClient, WebhookSignature
+from stripe import IdempotencyError, InvalidRequestError, RequestsClient, StripeClient, WebhookSignature, params
+from stripe.params import billing_portal, checkout
 
 from payments.sandbox import forms
-from payments.sandbox.account import Account, as_bytes
+from payments.sandbox.account import TAKEN, Account, as_bytes
 from payments.sandbox.delivery import Delivery, signature
 from payments.sandbox.faults import Faults
 from payments.sandbox.server import LocalStripe
@@ -70,10 +71,34 @@ class TestASession:
 
     def test_that_has_expired_cannot_be_paid(self, local, sdk):
         session = sdk.v1.checkout.sessions.create(SALE)
-        sdk.v1.checkout.sessions.expire(session.id)
 
+        assert sdk.v1.checkout.sessions.expire(session.id).status == "expired"
+
+        assert local.events("checkout.session.expired")[-1]["data"]["object"]["id"] == session.id
         with pytest.raises(Exception, match="not open"):
             local.account.pay(session.id)
+        assert "This page has expired" in httpx.get(session.url, timeout=60).text
+
+    @pytest.mark.parametrize("status", ["complete", "expired"])
+    def test_that_is_not_open_cannot_be_made_to_expire(self, local, sdk, status):
+        session = sdk.v1.checkout.sessions.create(SALE)
+        local.account.objects[session.id]["status"] = status
+
+        with pytest.raises(InvalidRequestError, match=rf"can be expired. .* has a status of `{status}`"):
+            sdk.v1.checkout.sessions.expire(session.id)
+
+    def test_is_found_by_its_customer_and_status(self, sdk):
+        customer = sdk.v1.customers.create({}).id
+        left, open_still = (sdk.v1.checkout.sessions.create(SALE | {"customer": customer}).id for _ in range(2))
+        sdk.v1.checkout.sessions.expire(left)
+        sdk.v1.checkout.sessions.create(SALE)
+
+        def found(**asked) -> list[str]:
+            return [each.id for each in sdk.v1.checkout.sessions.list({"customer": customer, **asked}).data]
+
+        assert (found(), found(status="open")) == ([open_still, left], [open_still])
+        with pytest.raises(InvalidRequestError, match="No such customer"):
+            found(customer="cus_none")
 
 
 class TestARefund:
@@ -183,6 +208,22 @@ def test_an_account_keeps_what_is_its_own():
     account.sell_something_else()
 
     assert all("_" not in name[0] for event in account.events for name in event["data"]["object"])
+
+
+SHAPES = {
+    "customers": params.CustomerCreateParams,
+    "sessions": checkout.SessionCreateParams,
+    "list of sessions": checkout.SessionListParams,
+    "expiry": checkout.SessionExpireParams,
+    "refunds": params.RefundCreateParams,
+    "subscription": params.SubscriptionUpdateParams,
+    "portal": billing_portal.SessionCreateParams,
+}
+
+
+@pytest.mark.parametrize("operation", TAKEN)
+def test_it_takes_only_parameters_that_the_sdk_knows(operation):
+    assert TAKEN[operation] <= set(SHAPES[operation].__annotations__)
 
 
 class webhook:

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.urls import reverse
 
 from entitlements.models import AuditEntry
+from payments.dead_letters import NothingToDecide
 from payments.models import PaymentEvent, Refund, StripeEvent
 from payments.stripe import inbox
 from tests.staff import signed_in
@@ -70,7 +71,7 @@ class TestAnEventGivenUp:
         stored = event()
         inbox.replay(event=stored, staff=dana, reason="Again.")
 
-        with pytest.raises(inbox.NothingToDecide):
+        with pytest.raises(NothingToDecide, match=r"dana replayed an event of Stripe at .* UTC: Again"):
             inbox.replay(event=stored, staff=dana, reason="Again.")
 
     def test_is_not_for_everybody_to_decide(self):

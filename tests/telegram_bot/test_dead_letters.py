@@ -14,18 +14,20 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from config.database import database_now
 from entitlements.audit import ReasonMissing
 from entitlements.models import AuditEntry
+from payments import dead_letters
+from payments.dead_letters import NothingToDecide
 from payments.models import Hold, HoldReason, PaymentEvent
-from telegram_bot import dead_letters, processing
+from payments.models.letters import PAUSES, UNDECIDED
+from telegram_bot import processing
 from telegram_bot.dead_letters import (
     DISMISSED,
     MoneyNotRecorded,
-    NothingToDecide,
     StillUnreadable,
     dismiss_update,
     replay_each,
     replay_update,
 )
-from telegram_bot.models import PAUSES, UNDECIDED, IncomingUpdate, UpdateStatus
+from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.receiving import receive
 from telegram_bot.retention import blank_old_bodies
 from tests import updates
@@ -276,12 +278,12 @@ class TestTwoPeopleAtOnce:
             finally:
                 connection.close()
 
-        monkeypatch.setattr(dead_letters, "_undecided", look_and_wait)
+        monkeypatch.setattr(dead_letters, "undecided", look_and_wait)
         with ThreadPoolExecutor(2) as threads:
             return sum(threads.map(decide, (replay_update, dismiss_update)))
 
     def test_decide_once(self, dana, monkeypatch):
-        assert self.decide_together(dana, monkeypatch, dead_letters._undecided) == 1
+        assert self.decide_together(dana, monkeypatch, dead_letters.undecided) == 1
         assert AuditEntry.objects.count() == 1
 
     def test_would_both_decide_without_the_lock(self, dana, monkeypatch):

@@ -13,9 +13,10 @@ from procrastinate.jobs import Job
 from config.database import database_now
 from payments.channels.base import Refused, Unavailable, Unclear
 from payments.models import PaymentEvent, Tally
+from payments.models.letters import PAUSES
 from payments.money import Money
 from telegram_bot import processing, tasks
-from telegram_bot.models import PAUSES, IncomingUpdate, UpdateStatus
+from telegram_bot.models import IncomingUpdate, UpdateStatus
 from telegram_bot.receiving import receive
 from telegram_bot.tasks import QUICK_TRIES, WhenTelegramIsBack, sweep_updates
 from tests import updates
