@@ -16,6 +16,10 @@ DRILL_ARGS ?=
 TRIALS_ARGS ?=
 FUZZ_ARGS ?=
 
+# Many an environment forbids Python to keep what it has compiled. The hundreds of processes that the tests start would
+# each compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install run test cover thorough outages lint messages mutants bench chaos cluster drill trials fuzz sbom audit forget lock
 
 help: ## say what there is

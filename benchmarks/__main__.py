@@ -154,10 +154,10 @@ def take_part(bench: Bench, around: Surroundings, stack: ExitStack) -> None:
             list(pool.map(prepare, sides))
 
 
-def open_pages(bench: Bench, cluster: Cluster) -> Pages:
+def open_pages(bench: Bench, cluster: Cluster, *, bot_api_port: int) -> Pages:
     """Fill books with few payments and with many, and open each page of their admin, in turn."""
-    options = bench.options
-    few, many = (Books(cluster, payments=payments, visits=options.visits) for payments in options.payments)
+    options, bot_api = bench.options, f"http://127.0.0.1:{bot_api_port}"
+    few, many = (Books(cluster, payments=each, visits=options.visits, bot_api=bot_api) for each in options.payments)
     for progress in itertools.chain(few.fill(), many.fill(beginning_with=few)):
         say(f"books: {progress.strip()}")
     with ExitStack() as stack:
@@ -188,7 +188,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--results", type=Path, help="where to write the JSON (a whole run: benchmarks/results.json)")
     given = parser.parse_args(arguments)
     if given.quick:
-        return Options(1, 1, sizes=(1_000,), payments=(2_000, 3_000), visits=2, only=given.only, results=given.results)
+        return Options(1, 1, sizes=(1_000,), payments=(2_000, 3_000), visits=1, only=given.only, results=given.results)
     results = given.results or (None if given.only else RESULTS)
     return Options(
         rounds=given.rounds,
@@ -210,9 +210,11 @@ def main(arguments: Sequence[str]) -> None:
     with ExitStack() as stack:
         cluster = stack.enter_context(running_cluster())
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="starledger-bench-")))
-        pages = open_pages(bench, cluster) if options.wants("pages") else None
+        bot_api_port = start_bot_api(logs, stack)
+        pages = open_pages(bench, cluster, bot_api_port=bot_api_port) if options.wants("pages") else None
         if options.only != "pages":
-            run_sides(bench, cluster, logs, stack)
+            take_part(bench, Surroundings(cluster, logs, bot_api_port), stack)
+            bench.run()
         about = {
             "started_at": f"{started:%Y-%m-%dT%H:%M:%SZ}",
             "took_seconds": round((datetime.now(UTC) - started).total_seconds()),
@@ -233,15 +235,14 @@ def main(arguments: Sequence[str]) -> None:
         options.results.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def run_sides(bench: Bench, cluster: Cluster, logs: Path, stack: ExitStack) -> None:
-    """Start all that takes part, and measure one after the other."""
-    bot_api_port = free_port()
-    command = [sys.executable, "-m", "benchmarks.telegram", str(bot_api_port)]
+def start_bot_api(logs: Path, stack: ExitStack) -> int:
+    """Start what stands for the Bot API, and return its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.telegram", str(port)]
     bot_api = Process("Bot API", command, environment=os.environ, log=logs / "bot_api.log")
     stack.callback(bot_api.end)
-    bot_api.wait_for(bot_api_port)
-    take_part(bench, Surroundings(cluster, logs, bot_api_port), stack)
-    bench.run()
+    bot_api.wait_for(port)
+    return port
 
 
 if __name__ == "__main__":

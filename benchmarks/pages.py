@@ -1,4 +1,4 @@
-"""The pages of the admin, with few payments in the books and with many."""
+"""The pages of the admin, and what is done about the books by the clock, with few payments in them and with many."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ class Times:
 
 
 class Books:
-    """A database with so many payments, and somebody at its admin."""
+    """A database with so many payments, besides those of a fifth as many subscriptions, and somebody at its admin."""
 
-    def __init__(self, cluster: Cluster, *, payments: int, visits: int) -> None:
+    def __init__(self, cluster: Cluster, *, payments: int, visits: int, bot_api: str) -> None:
         """
-        :param visits: of a page in each round, the first of which only warms it
+        :param visits: of a page in each round, the first of several only warms it
+        :param bot_api: the address of what stands for it
         """
-        self.payments, self.visits = payments, visits
+        self.payments, self.subscriptions, self.visits = payments, payments // 5, visits
+        self._bot_api = bot_api
         self.times: dict[str, Times] = {}
         self._cluster, self.database = cluster, f"pages_{payments}"
         self._visitor: subprocess.Popen[str] | None = None
@@ -49,8 +51,11 @@ class Books:
             self._manage("load_catalog", str(MANAGE.parent / "payments" / "demo_catalog.toml"))
         else:
             self._cluster.create(self.database, template=beginning_with.database)
-        more = self.payments - (beginning_with.payments if beginning_with else 0)
-        filling = self._start(str(MANAGE), "seed_demo", "--payments", str(more), DEBUG="true")
+        payments, subscriptions = self.payments, self.subscriptions
+        if beginning_with is not None:
+            payments, subscriptions = payments - beginning_with.payments, subscriptions - beginning_with.subscriptions
+        more = (f"--payments={payments}", f"--subscriptions={subscriptions}")
+        filling = self._start(str(MANAGE), "seed_demo", *more, DEBUG="true")
         yield from output_of(filling)
         if filling.wait():
             raise PagesFailed(f"The books with {self.payments:,} payments could not be filled.")
@@ -67,7 +72,7 @@ class Books:
         for number in range(self.visits):
             print(page, file=self._open_visitor.stdin, flush=True)
             seen = self._told()
-            if number:
+            if number or self.visits == 1:
                 times.ms.append(seen["ms"])
             times.queries = max(times.queries, seen["queries"])
 
@@ -93,7 +98,12 @@ class Books:
             raise PagesFailed(f"manage.py {command[0]} failed: {told}")
 
     def _start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
-        about = {"DATABASE_URL": self._cluster.url(self.database), "LOG_LEVEL": "WARNING", **environment}
+        about = {
+            "DATABASE_URL": self._cluster.url(self.database),
+            "TELEGRAM_API_BASE_URL": self._bot_api,
+            "LOG_LEVEL": "WARNING",
+            **environment,
+        }
         return subprocess.Popen(
             [sys.executable, *command],
             env={**os.environ, **PRODUCTION, **about},

@@ -1,8 +1,8 @@
-"""A member of staff at the admin of one database: opens the page that a line of standard input names, and tells on
-standard output in JSON how long it took (milliseconds), with how many queries, and how many bytes it has.
+"""Whoever looks into the books of one database: a member of staff at the admin, a buyer in the chat, and the clock.
 
-The pages are opened in this process, past the network and the web server, which do not know how many rows there are.
-The first line of standard output lists them.
+Does what a line of standard input names, and tells on standard output in JSON how long it took (milliseconds) and with
+how many queries. It is done in this process, past the network and the web server, which do not know how many rows there
+are. The first line of standard output lists all there is to do.
 """
 
 import itertools
@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import django
@@ -28,7 +29,10 @@ from django_otp.plugins.otp_totp.models import TOTPDevice  # noqa: E402
 
 from config.database import database_now, long_statements  # noqa: E402
 from entitlements.models import Customer  # noqa: E402
-from payments.models import Hold, PaymentEvent  # noqa: E402
+from payments import recurring, reminding, subscriptions  # noqa: E402
+from payments.models import Hold, PaymentEvent, Subscription  # noqa: E402
+from telegram_bot.handlers import account  # noqa: E402
+from telegram_bot.updates import Command, Person  # noqa: E402
 
 ENTITLEMENTS = "entitlements.entitlement"
 LISTS = (
@@ -37,6 +41,10 @@ LISTS = (
     "payments.refund",
     "payments.invoice",
     "payments.notice",
+    "payments.subscription",
+    "payments.subscriptionpayment",
+    "payments.subscriptionchange",
+    "payments.subscriptionday",
     "entitlements.customer",
     ENTITLEMENTS,
     "entitlements.grant",
@@ -46,13 +54,16 @@ LISTS = (
 SAMPLE = 50  # rows whose own pages are opened, in turn
 
 Page = Callable[[], str]
+Deed = Callable[[], object]
 
 
 def pages() -> dict[str, Page]:
     """The address of each page, by its name; another row's at each call where it is the page of a row."""
     payments, customers = _any_of(PaymentEvent.objects.payments()), _any_of(Customer.objects.all())
     holds = _any_of(Hold.objects.all())
+    subscribed = _any_of(Subscription.objects.all())
     ledger, people, access = _list("payments.paymentevent"), _list("entitlements.customer"), _list(ENTITLEMENTS)
+    renewing = _list("payments.subscription")
     today = database_now().date()
     month, year, two_years = (f"{today - timedelta(days=days):%Y-%m-%d}" for days in (30, 365, 730))
     counted = f"{ledger}?occurred_at_from={month}&occurred_at_to={today}"
@@ -91,6 +102,14 @@ def pages() -> dict[str, Page]:
         "deeds of a month": f"{_list('entitlements.auditentry')}?at_from={month}",
         "deeds of a year": f"{_list('entitlements.auditentry')}?at_from={year}",
         "deeds of a person": f"{_list('entitlements.auditentry')}?q=demo",
+        "subscriptions not ended": f"{renewing}?standing=running",
+        "subscriptions not paid": f"{renewing}?standing=failed",
+        "subscriptions in a currency not used": f"{renewing}?currency=XXX",
+        "subscriptions active on a day": f"{renewing}?currency=XTR&active_on={month}",
+        "subscriptions begun in a month": f"{renewing}?currency=XTR&started_at_from={month}",
+        "subscriptions ended in a month": f"{renewing}?standing=ended&currency=XTR&state_changed_at_from={month}",
+        "subscriptions soon renewed": f"{renewing}?current_period_end_from={today}",
+        "payments of renewals": f"{counted}&kind=renewals&currency=XTR",
         "access now": f"{access}?active=yes",
         "access by a plan": f"{access}?active=yes&code=gold&plan=gold_1m",
         "access by a rare plan": f"{access}?active=yes&code=archive&plan=day_pass",
@@ -108,11 +127,35 @@ def pages() -> dict[str, Page]:
         "payments by charge id": lambda: f"{ledger}?q={next(payments).event_id}",
         "payments by Telegram id": lambda: f"{ledger}?q={next(customers).telegram_user_id}",
         "payments of a customer": lambda: f"{ledger}?customer__id__exact={next(customers).pk}",
+        "subscriptions by charge id": lambda: f"{renewing}?q={next(subscribed).first_charge_id}",
+        "subscriptions by Telegram id": lambda: f"{renewing}?q={next(customers).telegram_user_id}",
+        "subscriptions by invoice": lambda: f"{renewing}?q={next(subscribed).reference}",
+        "a subscription": lambda: reverse("admin:payments_subscription_change", args=[next(subscribed).pk]),
+        "subscriptions of a customer": lambda: f"{renewing}?customer__id__exact={next(subscribed).customer_id}",
         "a payment": lambda: reverse("admin:payments_paymentevent_change", args=[next(payments).pk]),
         "a customer": lambda: reverse("admin:entitlements_customer_change", args=[next(customers).pk]),
         "a refund to ask for": lambda: reverse("admin:payments_paymentevent_refund", args=[next(payments).pk]),
         "a held payment": lambda: reverse("admin:payments_hold_decide", args=[next(holds).pk]),
     }
+
+
+def deeds() -> dict[str, Deed]:
+    """What has no page: the answer to a buyer, and what workers do by the clock."""
+    subscribed = _any_of(Subscription.objects.running().select_related("customer"))
+    return {
+        "/status": lambda: account.status(_asked_by(next(subscribed).customer)),
+        "reminders owed": reminding.remind,
+        "subscriptions ended": subscriptions.end_what_is_over,
+        "subscriptions summed up": recurring.bring_together,
+    }
+
+
+def _asked_by(customer: Customer) -> Command:
+    assert customer.telegram_user_id is not None
+    person = Person(customer.telegram_user_id, customer.display_name, language_code=customer.language_code)
+    return Command(
+        chat_id=person.id, is_private=True, sender=person, name="status", argument="", date=datetime.now(UTC)
+    )
 
 
 def _list(label: str) -> str:
@@ -152,22 +195,28 @@ def counted() -> Iterator[list[str]]:
         yield seen
 
 
-def visit(client: Client, address: str) -> Mapping[str, float]:
+def visit(client: Client, page: Page) -> None:
     """:raises RuntimeError: the page was not there"""
-    with counted() as queries:
-        started = time.perf_counter()
-        answer = client.get(address)
-        took = time.perf_counter() - started
+    address = page()
+    answer = client.get(address)
     if answer.status_code != 200:
         raise RuntimeError(f"{address} answered {answer.status_code}")
-    return {"ms": took * 1000, "queries": len(queries), "bytes": len(answer.content)}
+
+
+def timed(deed: Deed) -> Mapping[str, float]:
+    with counted() as queries:
+        started = time.perf_counter()
+        deed()
+        took = time.perf_counter() - started
+    return {"ms": took * 1000, "queries": len(queries)}
 
 
 def main() -> None:
-    client, known = signed_in(), pages()
+    client = signed_in()
+    known: dict[str, Deed] = {name: partial(visit, client, page) for name, page in pages().items()} | deeds()
     print(json.dumps(list(known)), flush=True)
     for line in sys.stdin:
-        print(json.dumps(visit(client, known[line.strip()]())), flush=True)
+        print(json.dumps(timed(known[line.strip()])), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from django.utils.module_loading import import_string
 from config.database import long_statements
 from entitlements.by_hand import GAVE, TOOK_BACK
 from entitlements.periods import fold
-from payments import revenue, tallies
+from payments import recurring, revenue, tallies
 from payments.discrepancies import SETTLED
 from payments.models import Order
 from payments.models.ledger import COST_KINDS
@@ -296,6 +296,23 @@ CHECKS: tuple[Invariant, ...] = (
             OR kept.renewals + 1 <> count(paid.event_id)
         """,
         "Subscription {} is paid until {}, its payments say {}; it counts {} of them, and there are {}.",
+    ),
+    Check(
+        "subscriptions by day",
+        f"""
+        SELECT day, plan_code, currency, payment_method, coalesce(kept.begun, 0), coalesce(kept.ended, 0),
+               coalesce(told.begun, 0), coalesce(told.ended, 0)
+        FROM (
+            SELECT day, plan_code, currency, payment_method, sum(begun) AS begun, sum(ended) AS ended,
+                   sum(monthly_begun) AS monthly_begun, sum(monthly_ended) AS monthly_ended
+            FROM payments_subscriptionday GROUP BY day, plan_code, currency, payment_method) AS kept
+        FULL JOIN ({recurring.COUNTED}) AS told USING (day, plan_code, currency, payment_method)
+        WHERE (coalesce(kept.begun, 0), coalesce(kept.ended, 0), coalesce(kept.monthly_begun, 0),
+               coalesce(kept.monthly_ended, 0))
+              IS DISTINCT FROM (coalesce(told.begun, 0), coalesce(told.ended, 0), coalesce(told.monthly_begun, 0),
+                                coalesce(told.monthly_ended, 0))
+        """,
+        "On {} by {} in {} by {}, {} subscriptions are said to have begun and {} to have ended; it was {} and {}.",
     ),
     Check(
         "payments of subscriptions",

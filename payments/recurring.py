@@ -1,9 +1,10 @@
 """What subscriptions bring: how many run, how many come and go and are renewed, and what they pay, by currency.
 
-All are looked at now and then, and counted by the day on which they began or ended; whoever asks reads those sums. A
-period is 30 days, whatever the plan (plan_recurs_every_30_days), so what a subscription brings in 30 days is its price.
-A subscription is active from its first payment until it has ended, hence also while it is cancelled and paid for, and
-in its grace. Its price is that of the last period paid; one that had ended and was renewed after all never ended.
+Each change of a subscription that changes a figure is written down by a trigger, under the day on which it began or
+ended; whoever asks adds that up, and a job brings the lines of a day together now and then. A period is 30 days,
+whatever the plan (plan_recurs_every_30_days), so what a subscription brings in 30 days is its price. A subscription is
+active from its first payment until it has ended, hence also while it is cancelled and paid for, and in its grace. Its
+price is that of the last period paid; one that had ended and was renewed after all never ended.
 """
 
 from __future__ import annotations
@@ -11,17 +12,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 
-from config.database import database_now, long_statements, retried
-from payments.models import SubscriptionDay
+from config.database import long_statements, retried
 from payments.revenue import Group, revenue
 
-COUNT = """
-    INSERT INTO payments_subscriptionday (
-        day, plan_code, currency, payment_method, begun, ended, monthly_begun, monthly_ended, counted_at)
-    SELECT day, plan_code, currency, payment_method, sum(begun), sum(ended), sum(begun * amount), sum(ended * amount),
-           %(now)s
+COLUMNS = "day, plan_code, currency, payment_method, begun, ended, monthly_begun, monthly_ended"
+# Each line is taken away by whoever adds it to another: however many do so at once, nothing is lost or doubled.
+TOGETHER = f"""
+    WITH scattered AS (
+        SELECT day, plan_code, currency, payment_method FROM payments_subscriptionday
+        GROUP BY day, plan_code, currency, payment_method HAVING count(*) > 1
+    ), taken AS (
+        DELETE FROM payments_subscriptionday AS line USING scattered
+        WHERE (line.day, line.plan_code, line.currency, line.payment_method)
+              = (scattered.day, scattered.plan_code, scattered.currency, scattered.payment_method)
+        RETURNING line.*
+    )
+    INSERT INTO payments_subscriptionday ({COLUMNS})
+    SELECT day, plan_code, currency, payment_method, sum(begun), sum(ended), sum(monthly_begun), sum(monthly_ended)
+    FROM taken GROUP BY day, plan_code, currency, payment_method
+    HAVING (sum(begun), sum(ended)) <> (0, 0)
+"""  # noqa: S608 - made of constants
+COUNTED = """
+    SELECT day, plan_code, currency, payment_method, sum(begun) AS begun, sum(ended) AS ended,
+           sum(begun * amount) AS monthly_begun, sum(ended * amount) AS monthly_ended
     FROM (
         SELECT (started_at AT TIME ZONE 'UTC')::date AS day, coalesce(plan_id, '') AS plan_code, currency,
                payment_method, amount, 1 AS begun, 0 AS ended
@@ -33,13 +48,18 @@ COUNT = """
     ) AS came_and_went
     GROUP BY day, plan_code, currency, payment_method
 """
+# One statement, hence one view of the books: what changes meanwhile is neither counted nor taken away.
+ANEW = f"""
+    WITH taken AS (DELETE FROM payments_subscriptionday)
+    INSERT INTO payments_subscriptionday ({COLUMNS}) SELECT {COLUMNS} FROM ({COUNTED}) AS counted
+"""  # noqa: S608
 
 RECURRING = """
     SELECT currency, coalesce(sum(begun - ended) FILTER (WHERE day < %(first_day)s), 0)::bigint,
            sum(begun - ended)::bigint, coalesce(sum(begun) FILTER (WHERE day >= %(first_day)s), 0)::bigint,
            coalesce(sum(ended) FILTER (WHERE day >= %(first_day)s), 0)::bigint, sum(monthly_begun - monthly_ended)::text
     FROM payments_subscriptionday WHERE day <= %(last_day)s
-    GROUP BY currency
+    GROUP BY currency HAVING sum(begun) > 0
     ORDER BY sum(begun) DESC, currency
 """
 
@@ -72,7 +92,7 @@ class Recurring:
 
 
 def recurring(*, first_day: date, last_day: date) -> list[Recurring]:
-    """The subscriptions of these UTC days, both included, as they were last counted; the most first.
+    """The subscriptions of these UTC days, both included; the most first.
 
     Currencies are never added up.
     """
@@ -89,11 +109,21 @@ def recurring(*, first_day: date, last_day: date) -> list[Recurring]:
 
 
 @retried
+@transaction.atomic
+def bring_together() -> None:
+    """Add up the lines of each day, plan, currency and method. The figures do not change."""
+    _execute_alone(TOGETHER)
+
+
+@retried
 @long_statements(up_to=timedelta(minutes=2))
-def count_subscriptions() -> None:
-    """Count anew. Repeating it changes nothing but the time, and what has changed since."""
-    now = database_now()
+def count_anew() -> None:
+    """Count all subscriptions, as after rows were loaded past the triggers."""
+    _execute_alone(ANEW)
+
+
+def _execute_alone(statement: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE payments_subscriptionday IN SHARE ROW EXCLUSIVE MODE")  # who reads it does not wait
-        SubscriptionDay.objects.all().delete()
-        cursor.execute(COUNT, {"now": now})
+        # Whoever writes a line does not wait, nor who reads them.
+        cursor.execute("LOCK TABLE payments_subscriptionday IN SHARE UPDATE EXCLUSIVE MODE")
+        cursor.execute(statement)

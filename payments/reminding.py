@@ -1,7 +1,8 @@
 """Reminders of subscriptions: before one is renewed or ends, after a renewal was not paid, and when it is over.
 
-Each is owed for the payment of a period, and once for each: a notice has a unique key. Whoever sends it asks again
-whether it is so (`is_so`).
+Each is owed for the payment of a period, and once for each: a notice has a unique key. A subscription keeps of which it
+was owed last, and so the clock looks only at those of which it is not yet. Whoever sends it asks again whether it is so
+(`is_so`).
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ BATCH = 100  # a minute; whoever has just paid waits behind them for no longer t
 @retried
 def remind() -> int:
     """Owe every reminder that is due. Repeating it owes nothing twice. Returns how many were owed anew."""
-    now = database_now()
-    return sum(_owe(kind, due) for kind, due in _due_at(now).items())
+    return sum(_owe(kind, due) for kind, due in untold_at(database_now()).items())
+
+
+def untold_at(now: datetime) -> dict[NoticeKind, QuerySet[Subscription]]:
+    """The subscriptions of which each kind of reminder is due, but for those that are known to be told."""
+    return {kind: due.exclude(reminded_of=kind) for kind, due in _due_at(now).items()}
 
 
 def _due_at(now: datetime) -> dict[NoticeKind, QuerySet[Subscription]]:
@@ -67,15 +72,18 @@ def _has_another() -> Exists:
     return Exists(others.exclude(pk=OuterRef("pk")))
 
 
+@transaction.atomic
 def _owe(kind: NoticeKind, due: QuerySet[Subscription]) -> int:
     """Owe it for the payment of the last period, to those who want reminders and have a chat to read them in."""
-    told = Notice.objects.filter(event=OuterRef("last"), kind=kind)
     reachable = due.filter(customer__no_reminders=None, customer__telegram_user_id__isnull=False)
-    events = (
-        reachable.annotate(last=Subquery(_last_payment().values("event")[:1])).exclude(last=None).exclude(Exists(told))
-    )
-    owed = [Notice(event_id=event, kind=kind) for event in events.values_list("last", flat=True)[:BATCH]]
+    told = Exists(Notice.objects.filter(event=OuterRef("last"), kind=kind))
+    paid = reachable.annotate(last=Subquery(_last_payment().values("event")[:1])).exclude(last=None)
+    # Whoever is changing one is not waited for: it is looked at again in a minute.
+    free = paid.annotate(is_told=told).only("pk").select_for_update(of=("self",), skip_locked=True, no_key=True)
+    found = list(free[:BATCH])
+    owed = [Notice(event_id=each.last, kind=kind) for each in found if not each.is_told]
     Notice.objects.bulk_create(owed, ignore_conflicts=True)
+    Subscription.objects.filter(pk__in=[each.pk for each in found]).update(reminded_of=kind)
     return len(owed)
 
 

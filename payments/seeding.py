@@ -8,7 +8,7 @@ rule of the books (payments.invariants).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from django.db import connection
@@ -16,10 +16,11 @@ from django.db.models import QuerySet
 
 from config.database import long_statements
 from entitlements.counting import count_access
-from payments import revenue, tallies
+from payments import recurring, revenue, tallies
 from payments.models import PaymentMethod, Price
 
 BUYERS_AT_ONCE = 50_000
+DAYS = 730
 HELD_BELOW, REFUNDED_BELOW = 0.005, 0.045  # which fates between 0 and 1
 FIRST_DEMO_ID = 4_000_000_000_000_000  # far beyond the ids that Telegram has given, and within its 52 bits
 
@@ -34,21 +35,22 @@ BUYERS = """
            1 + floor(random() ^ 2 * 6)::int AS purchases,
            random() ^ 1.5 AS chosen,
            interval '1 hour' + random() * interval '20 days' AS pause,
-           date_trunc('second', now() - interval '10 minutes' - random() ^ 1.3 * interval '730 days') AS since
+           date_trunc('second', now() - interval '10 minutes' - random() ^ 1.3 * interval '{days} days') AS since
     FROM generate_series(1, {buyers}) AS n
 """
+OFFERS = """
+    SELECT plan.code, plan.entitlement, plan.features, plan.when_active,
+           plan.duration_days * interval '1 day' AS duration,
+           price.payment_method, price.currency, price.amount AS quoted,
+           row_number() OVER (ORDER BY plan.position, plan.code, price.position, price.id) - 1 AS place,
+           count(*) OVER () AS offers
+    FROM payments_plan AS plan JOIN payments_price AS price ON price.plan_id = plan.code
+    WHERE plan.withdrawn_at IS NULL AND {sold}
+"""
+SOLD_ONCE = "NOT plan.recurring AND price.payment_method IN ('telegram_stars', 'telegram_provider')"
 PURCHASES = """
     CREATE TEMPORARY TABLE demo_purchase ON COMMIT DROP AS
-    WITH offer AS (
-        SELECT plan.code, plan.entitlement, plan.features, plan.when_active,
-               plan.duration_days * interval '1 day' AS duration,
-               price.payment_method, price.currency, price.amount AS quoted,
-               row_number() OVER (ORDER BY plan.position, plan.code, price.position, price.id) - 1 AS place,
-               count(*) OVER () AS offers
-        FROM payments_plan AS plan JOIN payments_price AS price ON price.plan_id = plan.code
-        WHERE plan.withdrawn_at IS NULL AND NOT plan.recurring
-          AND price.payment_method IN ('telegram_stars', 'telegram_provider')
-    ), bought AS (
+    WITH offer AS ({offers}), bought AS (
         SELECT customer_id, telegram_user_id, offer.*, telegram_user_id || '_' || number AS charge,
                date_trunc('second', since + (number - 1) * (pause + coalesce(duration, interval '0'))) AS paid_at,
                random() AS fate, random() AS decision, random() AS delay
@@ -67,7 +69,8 @@ PURCHASES = """
     SELECT *, CASE WHEN held THEN greatest(1, quoted * 9 / 10) ELSE quoted END AS amount,
            fate >= {held_below} AND fate < {refunded_below} OR resolution = 'refunded' AS refunded,
            NOT held OR resolution = 'granted' AS granted,
-           {paid_id} AS id, {refund_id} AS refund_id
+           {paid_id} AS id, {paid_id} AS invoice_id, {refund_id} AS refund_id, 'demo.' || charge AS payload,
+           NULL::timestamptz AS grace_ends_at, false AS recurring, false AS renews
     FROM judged ORDER BY paid_at
 """
 UUID7 = """
@@ -85,36 +88,36 @@ WRITE = (
     INSERT INTO payments_invoice (
         id, customer_id, plan_id, payment_method, amount, currency, entitlement, features, duration, recurring,
         when_active, payload, status, created_at, expires_at, sent_at, link)
-    SELECT id, customer_id, code, payment_method, quoted, currency, entitlement, features, duration, false,
-           when_active, 'demo.' || charge, CASE WHEN held THEN 'expired' ELSE 'paid' END,
+    SELECT id, customer_id, code, payment_method, quoted, currency, entitlement, features, duration, recurring,
+           when_active, payload, CASE WHEN held THEN 'expired' ELSE 'paid' END,
            paid_at - interval '1 minute', paid_at + interval '59 minutes', paid_at - interval '1 minute', ''
-    FROM demo_purchase
+    FROM demo_purchase WHERE id = invoice_id
     """,
     """
     INSERT INTO payments_paymentevent (
         id, event_id, event_type, payment_method, customer_id, invoice_id, plan_id, amount, currency, status, origin,
-        occurred_at, received_at, provider_charge_id, reference)
-    SELECT id, 'demo' || charge, payment_method || '.successful_payment', payment_method, customer_id, id, code, amount,
-           currency, CASE WHEN held THEN 'held' ELSE 'processed' END, 'webhook', paid_at,
-           paid_at + delay * interval '2 seconds', '', 'demo.' || charge
+        occurred_at, received_at, provider_charge_id, reference, period_ends_at)
+    SELECT id, 'demo' || charge, payment_method || '.successful_payment', payment_method, customer_id, invoice_id, code,
+           amount, currency, CASE WHEN held THEN 'held' ELSE 'processed' END, 'webhook', paid_at,
+           paid_at + delay * interval '2 seconds', '', payload, CASE WHEN recurring THEN paid_at + duration END
     FROM demo_purchase
     """,
     """
     INSERT INTO payments_paymentevent (
         id, event_id, event_type, payment_method, customer_id, invoice_id, plan_id, amount, currency, status, origin,
         occurred_at, received_at, provider_charge_id, reference, refund_of_id)
-    SELECT refund_id, 'demo' || charge, payment_method || '.refunded_payment', payment_method, customer_id, id, code,
-           amount, currency, 'processed', 'webhook', later, later, '', 'demo.' || charge, id
+    SELECT refund_id, 'demo' || charge, payment_method || '.refunded_payment', payment_method, customer_id, invoice_id,
+           code, amount, currency, 'processed', 'webhook', later, later, '', payload, id
     FROM demo_purchase WHERE refunded
     """,
     # As if Telegram had listed them, so that no reconciliation misses them there.
     """
     INSERT INTO payments_startransaction (
         transaction_id, direction, amount, nanostar_amount, date, telegram_user_id, payload, raw)
-    SELECT 'demo' || charge, 'in', amount, 0, paid_at, telegram_user_id, 'demo.' || charge, '{"demo": true}'::bytea
+    SELECT 'demo' || charge, 'in', amount, 0, paid_at, telegram_user_id, payload, '{"demo": true}'::bytea
     FROM demo_purchase WHERE payment_method = 'telegram_stars'
     UNION ALL
-    SELECT 'demo' || charge, 'out', amount, 0, later, telegram_user_id, 'demo.' || charge, '{"demo": true}'::bytea
+    SELECT 'demo' || charge, 'out', amount, 0, later, telegram_user_id, payload, '{"demo": true}'::bytea
     FROM demo_purchase WHERE payment_method = 'telegram_stars' AND refunded
     """,
     """
@@ -151,19 +154,21 @@ WRITE = (
     """,
     """
     INSERT INTO entitlements_grant (
-        customer_id, entitlement, plan_code, features, source, granted_at, duration, revoked_at, revoked_reason,
-        created_at)
+        customer_id, entitlement, plan_code, features, source, granted_at, duration, ends_at, revoked_at,
+        revoked_reason, created_at)
     SELECT customer_id, entitlement, code, features, payment_method || ':demo' || charge, paid_at, duration,
-           CASE WHEN refunded THEN later END, CASE WHEN refunded THEN 'demo' ELSE '' END, paid_at
+           grace_ends_at, CASE WHEN refunded THEN later END, CASE WHEN refunded THEN 'demo' ELSE '' END, paid_at
     FROM demo_purchase WHERE granted
     """,
     # The fold of purchases that do not overlap: the end of the latest that survived, or the start of the first.
     """
-    INSERT INTO entitlements_entitlement (customer_id, code, active_until, latest_grant_at, version)
+    INSERT INTO entitlements_entitlement (customer_id, code, active_until, latest_grant_at, version, renews)
     SELECT customer_id, entitlement,
-           CASE WHEN bool_or(duration IS NULL AND NOT refunded) THEN NULL
-                ELSE coalesce(max(paid_at + duration) FILTER (WHERE NOT refunded), min(paid_at)) END,
-           max(paid_at), count(*) + count(*) FILTER (WHERE refunded)
+           CASE WHEN NOT bool_or(duration IS NULL AND NOT refunded)
+                THEN coalesce(
+                    max(coalesce(grace_ends_at, paid_at + duration)) FILTER (WHERE NOT refunded), min(paid_at)) END,
+           greatest(max(paid_at), max(grace_ends_at) FILTER (WHERE NOT refunded)),
+           count(*) + count(*) FILTER (WHERE refunded), bool_or(renews)
     FROM demo_purchase WHERE granted
     GROUP BY customer_id, entitlement
     """,
@@ -182,29 +187,45 @@ def offers() -> QuerySet[Price]:
 def seed_payments(count: int) -> Iterator[int]:
     """Write that many payments of new customers for the plans on sale, a batch at a time; yields how many there are.
 
-    The figures derived from the books are summed anew at the end. Repeating it adds as many again.
+    Repeating it adds as many again. `sum_up` has to follow.
     """
     written = 0
     while written < count:
-        written += _write_batch(count - written)
+        most = count - written
+        purchases = PURCHASES.format(
+            offers=OFFERS.format(sold=SOLD_ONCE),
+            payments=most,
+            held_below=HELD_BELOW,
+            refunded_below=REFUNDED_BELOW,
+            paid_id=UUID7.format(at="paid_at", salt="paid"),
+            refund_id=UUID7.format(at="later", salt="back"),
+        )
+        written += write_batch([purchases, *WRITE], buyers=min(most, BUYERS_AT_ONCE), days=DAYS)
         yield written
+
+
+def sum_up() -> None:
+    """Sum the figures derived from the books anew, and let the planner know of the rows before autovacuum comes by."""
     _take_statistics()
     tallies.recompute()
     tallies.move_forward()
     revenue.recompute_revenue()
     revenue.fold_revenue()
+    recurring.count_anew()
     count_access()
 
 
 @long_statements(up_to=timedelta(minutes=10))
 def _take_statistics() -> None:
-    """So that the planner knows of the rows before autovacuum comes by."""
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
 
 @long_statements(up_to=timedelta(minutes=10))
-def _write_batch(most: int) -> int:
+def write_batch(statements: Sequence[str], *, buyers: int, days: int) -> int:
+    """Make so many buyers of the last days, and let the statements write what they did; returns how many payments that
+    is. The statements find them in `demo_buyer`, and make `demo_purchase`.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute("SELECT current_setting('is_superuser')")
@@ -215,17 +236,8 @@ def _write_batch(most: int) -> int:
             f"SELECT max(telegram_user_id) FROM entitlements_customer WHERE telegram_user_id > {FIRST_DEMO_ID}"
         )
         (latest,) = cursor.fetchone()
-        cursor.execute(BUYERS.format(first=latest or FIRST_DEMO_ID, buyers=min(most, BUYERS_AT_ONCE)))
-        cursor.execute(
-            PURCHASES.format(
-                payments=most,
-                held_below=HELD_BELOW,
-                refunded_below=REFUNDED_BELOW,
-                paid_id=UUID7.format(at="paid_at", salt="paid"),
-                refund_id=UUID7.format(at="later", salt="back"),
-            )
-        )
-        for statement in WRITE:
+        cursor.execute(BUYERS.format(first=latest or FIRST_DEMO_ID, buyers=buyers, days=days))
+        for statement in statements:
             cursor.execute(statement)
         cursor.execute("SELECT count(*) FROM demo_purchase")
         (written,) = cursor.fetchone()

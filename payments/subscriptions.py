@@ -182,6 +182,7 @@ def _continue(subscription: Subscription, event: PaymentEvent, period: Period) -
     subscription.started_at = min(subscription.started_at, event.occurred_at)
     if period.ends_at > subscription.current_period_end:
         subscription.current_period_end = period.ends_at
+        subscription.reminded_of = ""
         subscription.grace_ends_at = period.ends_at + settings.SUBSCRIPTION_GRACE
         subscription.amount, subscription.currency = event.amount, event.currency
         subscription.plan = event.plan or subscription.plan

@@ -50,7 +50,7 @@ def fold_revenue(timestamp: int) -> None:
 @app.task(queue="upkeep", queueing_lock="count_subscriptions")
 def count_subscriptions(timestamp: int) -> None:
     """Keep what subscriptions bring cheap to read."""
-    recurring.count_subscriptions()
+    recurring.bring_together()
 
 
 @app.periodic(cron="* * * * *")

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from config import patience
 from config.api import authentication, ratelimit
 from telegram_bot.webhook import PATH, SECRET_HEADER
-from tests import updates
+from tests import migrated, updates
 from tests.factories import CustomerFactory, InvoiceFactory, PlanFactory
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -74,6 +74,12 @@ def empty_what_was_written(_case: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = empty_what_was_written
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix):
+    """The database of the tests begins as a copy."""
+    settings.DATABASES["default"]["TEST"]["TEMPLATE"] = migrated.wait_until_made()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from config.database import database_now
 from entitlements import audit
 from entitlements.models import AccessCount, ApiClient, Customer, Entitlement, Grant, IdempotencyKey, RateLimit, Scope
-from payments import recurring, revenue, tallies
+from payments import revenue, tallies
 from payments.expiry import expire_invoices
 from payments.models import (
     CheckoutDecision,
@@ -84,7 +84,6 @@ def write_one_of_everything(alice: Customer, gold: Plan, invoice: Invoice) -> No
     tallies.move_forward()
     revenue.fold_revenue()
     RevenueDay.objects.create(day=now.date(), currency="XTR", payment_method="telegram_stars")
-    recurring.count_subscriptions()
     expire_invoices(now=now)
     Refund.objects.create(payment=event, reason="<script>alert(1)</script>", requested_by="staff:1")
     RefundTally.objects.create(result="confirmed", source="webhook", count=1)

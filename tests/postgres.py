@@ -8,6 +8,7 @@ import os
 import pytest
 
 from config.embedded_postgres import temporary
+from tests import migrated
 
 DATABASE_PASSWORD = "the-database-password-of-the-tests"  # our own server trusts anybody who can reach its socket
 ENVIRONMENT = {
@@ -43,8 +44,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     given = os.environ.get("TEST_DATABASE_URL") or os.environ.get("DATABASE_URL")
     if given:
         os.environ["DATABASE_URL"] = given
-        return
-    server = temporary().start()
-    early_config.add_cleanup(server.stop)
-    os.environ["DATABASE_URL"] = server.url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@", 1)
-    os.environ["TEST_POSTGRES_LOG"] = str(server.log)
+    else:
+        server = temporary().start()
+        early_config.add_cleanup(server.stop)
+        os.environ["DATABASE_URL"] = server.url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@", 1)
+        os.environ["TEST_POSTGRES_LOG"] = str(server.log)
+    if migrated.VARIABLE not in os.environ:  # in the workers of a run it is
+        early_config.add_cleanup(migrated.start_making())

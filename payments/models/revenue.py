@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from payments.models.up_to import UpTo
 
@@ -40,10 +41,11 @@ class RevenueDay(models.Model):
 
 
 class SubscriptionDay(models.Model):
-    """What became of the subscriptions of one plan, currency and method on one UTC day, when they were last counted.
+    """What became of subscriptions of one plan, currency and method on one UTC day; all lines of a day add up.
 
-    So many as began and did not end up to a day were active at its end, and what they bring in 30 days is the sum of
-    `monthly_begun` less that of `monthly_ended` (payments.recurring).
+    A trigger of theirs writes a line for each change that changes a figure, also one that takes back what another says,
+    and a job brings them together. So many as began and did not end up to a day were active at its end, and what they
+    bring in 30 days is the sum of `monthly_begun` less that of `monthly_ended` (payments.recurring).
     """
 
     day = models.DateField(help_text="On which they began or ended, in UTC.")
@@ -54,16 +56,9 @@ class SubscriptionDay(models.Model):
     ended = models.BigIntegerField()
     monthly_begun = models.DecimalField(max_digits=30, decimal_places=0, help_text="In the currency's smallest unit.")
     monthly_ended = models.DecimalField(max_digits=30, decimal_places=0, help_text="In the currency's smallest unit.")
-    counted_at = models.DateTimeField()
+    counted_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects: models.Manager[SubscriptionDay] = models.Manager()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                name="subscription_day_once", fields=["day", "plan_code", "currency", "payment_method"]
-            ),
-        ]
 
     def __str__(self) -> str:
         return f"{self.day} {self.plan_code} {self.currency} {self.payment_method}"

@@ -16,6 +16,7 @@ from entitlements.models import Customer
 from payments.identifiers import uuid7
 from payments.models.catalogue import PaymentMethod, Plan
 from payments.models.ledger import PaymentEvent
+from payments.models.notices import NoticeKind
 from payments.money import Money
 
 
@@ -40,6 +41,26 @@ TRANSITIONS = (
 )
 SETTLED = ("next_attempt_at", "done_at", "refused_at")
 ALLOWED = ", ".join(f"('{before}', '{after}')" for before, after in TRANSITIONS)
+# What a subscription adds to the figures of the days on which it began and ended (SubscriptionDay): a change takes back
+# what it added before, and most changes add and take back the same.
+COUNT_BY_DAY = """
+    INSERT INTO payments_subscriptionday (
+        day, plan_code, currency, payment_method, begun, ended, monthly_begun, monthly_ended)
+    SELECT (at AT TIME ZONE 'UTC')::date, coalesce(plan_id, ''), currency, payment_method, sum(begun), sum(ended),
+           sum(begun * amount), sum(ended * amount)
+    FROM (VALUES
+        (OLD.started_at, OLD.plan_id, OLD.currency, OLD.payment_method, OLD.amount, -1, 0),
+        (NEW.started_at, NEW.plan_id, NEW.currency, NEW.payment_method, NEW.amount, 1, 0),
+        (CASE OLD.state WHEN 'ended' THEN OLD.state_changed_at END,
+         OLD.plan_id, OLD.currency, OLD.payment_method, OLD.amount, 0, -1),
+        (CASE NEW.state WHEN 'ended' THEN NEW.state_changed_at END,
+         NEW.plan_id, NEW.currency, NEW.payment_method, NEW.amount, 0, 1)
+    ) AS line (at, plan_id, currency, payment_method, amount, begun, ended)
+    WHERE at IS NOT NULL
+    GROUP BY 1, 2, 3, 4
+    HAVING (sum(begun), sum(ended), sum(begun * amount), sum(ended * amount)) <> (0, 0, 0, 0);
+    RETURN NULL;
+"""
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -93,6 +114,10 @@ class Subscription(models.Model):
     stopped_at = models.DateTimeField(
         null=True, help_text="When the channel was told to renew it no more; the customer cannot undo that by himself."
     )
+    # So that the clock need not look at each again and again; whether a reminder is owed, the notices tell.
+    reminded_of = models.CharField(
+        max_length=20, blank=True, default="", db_default="", editable=False, help_text="Of its period, the last."
+    )
 
     objects = SubscriptionQuerySet.as_manager()
 
@@ -124,8 +149,29 @@ class Subscription(models.Model):
             models.Index(
                 name="subscription_running", fields=["current_period_end"], condition=~Q(state=SubscriptionState.ENDED)
             ),
+            models.Index(
+                name="subscription_ending_untold",
+                fields=["current_period_end"],
+                condition=~Q(state=SubscriptionState.ENDED) & ~Q(reminded_of=NoticeKind.SUBSCRIPTION_ENDING),
+            ),
+            models.Index(
+                name="subscription_failed_untold",
+                fields=["current_period_end"],
+                condition=Q(state=SubscriptionState.FAILED) & ~Q(reminded_of=NoticeKind.SUBSCRIPTION_FAILED),
+            ),
+            models.Index(
+                name="subscription_ended_untold",
+                fields=["state_changed_at"],
+                condition=Q(state=SubscriptionState.ENDED) & ~Q(reminded_of=NoticeKind.SUBSCRIPTION_ENDED),
+            ),
         ]
         triggers = [
+            pgtrigger.Trigger(
+                name="subscription_counts",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                func=COUNT_BY_DAY,
+            ),
             pgtrigger.ReadOnly(
                 name="subscription_facts_stay", fields=["id", "customer", "payment_method", "reference"]
             ),

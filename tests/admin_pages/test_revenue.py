@@ -25,7 +25,6 @@ from payments.dashboard import Days, Range
 from payments.models import EventType, PaymentEvent, Price, ProviderRecord, Resolution
 from payments.models.ledger import DISPUTES
 from payments.money import sum_in_words
-from payments.recurring import count_subscriptions
 from payments.revenue import Group, Revenue, fold_revenue
 from payments.revenue_pages import change, rate, rows_address
 from tests.admin_pages.conftest import staff_with
@@ -336,7 +335,6 @@ class TestSubscriptions:
         subscribed(at(NOVEMBER.last))
         subscribed(at(NOVEMBER.last), amount=900, currency="GBP")
         subscribed(at(NOVEMBER.last + timedelta(days=1)))
-        count_subscriptions()
 
     def test_are_told_by_currency_and_compared_with_the_days_before(self, dana, members):
         sections = dict(told(dana, **ASKED)["subscriptions"])
@@ -366,7 +364,6 @@ class TestSubscriptions:
         payment = paid(alice, gold, at(NOVEMBER.first), period_ends_at=at(NOVEMBER.last))
         renews(payment)
         paid(alice, gold, at(NOVEMBER.first))
-        count_subscriptions()
 
         tiles = {tile.what: tile for tile in dict(told(dana, **ASKED)["subscriptions"])["Telegram Stars"]}
 
@@ -378,7 +375,6 @@ class TestSubscriptions:
 
     def test_take_as_many_queries_for_a_hundred_as_for_one(self, dana, alice):
         def queries() -> int:
-            count_subscriptions()
             with CaptureQueriesContext(connection) as captured:
                 dana.get(PAGE, ASKED)
             return len(captured)

@@ -63,6 +63,7 @@ def house(wire, tmp_path_factory):
         )
         house.environment["LOG_LEVEL"] = "INFO"
         try:
+            house.manage("migrate", "--verbosity", "0")
             house.open()
             yield house
         finally:

@@ -22,7 +22,7 @@ PATIENCE = 60.0  # seconds; far more than anything here takes, also where three 
 
 
 class House:
-    """Starledger with a database of its own. Tests keep apart by using people of their own."""
+    """Starledger with a migrated database of its own. Tests keep apart by using people of their own."""
 
     def __init__(self, telegram: LocalTelegram, database_url: str, logs: Path) -> None:
         self.telegram = telegram
@@ -56,7 +56,6 @@ class House:
         return done.stdout.strip()
 
     def open(self) -> None:
-        self.manage("migrate", "--verbosity", "0")
         self.manage("load_catalog", "payments/demo_catalog.toml")
         self.start("serve", "--port", str(urlsplit(self.url).port))
         self.start("worker")

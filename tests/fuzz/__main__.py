@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         house = House(telegram, server.url, Path(logs))
         house.environment["LOG_LEVEL"] = "ERROR"
         try:
+            house.manage("migrate", "--verbosity", "0")
             house.open()
             run = Run(house, seed=seed, numbers=numbers, bodies=len(numbers))
             signal.signal(signal.SIGTERM, lambda *_: run.stop())

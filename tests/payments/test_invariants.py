@@ -132,6 +132,7 @@ PLANTED = {
     "answers of the providers": "DELETE FROM payments_providerrecord",
     "paid invoices": "UPDATE payments_invoice SET status = 'expired' WHERE status = 'paid'",
     "subscriptions": "UPDATE payments_subscription SET renewals = 1",
+    "subscriptions by day": "UPDATE payments_subscriptionday SET monthly_begun = monthly_begun + 1",
     "payments of subscriptions": "DELETE FROM payments_subscriptionpayment",
     "how subscriptions stand": "UPDATE payments_subscription SET state = 'failed'",
     "what is renewed": "UPDATE entitlements_entitlement SET renews = NOT renews WHERE code = 'club'",

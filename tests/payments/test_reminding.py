@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
+from django.db import connection
 
 from config.database import database_now
 from payments import reminding
@@ -135,6 +137,47 @@ class TestAfterTheEnd:
         left(InvoiceFactory(customer=alice, plan=monthly.plan), 20 * DAY, charge_id="stx-again")
 
         assert remind() == 0
+
+
+class TestTheClock:
+    @pytest.mark.parametrize(
+        ("kind", "index"),
+        [
+            (ENDING, "subscription_ending_untold"),
+            (FAILED, "subscription_failed_untold"),
+            (ENDED, "subscription_ended_untold"),
+        ],
+    )
+    def test_finds_by_an_index_those_not_told_yet(self, monthly, kind, index):
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+
+        assert index in reminding.untold_at(database_now())[kind].explain()
+
+    def test_looks_no_more_at_whom_it_has_told_until_he_has_paid_again(self, monthly):
+        left(monthly, DAY)
+        remind()
+        assert Subscription.objects.get().reminded_of == ENDING
+
+        left(monthly, DAY + PERIOD, charge_id="stx2", renewal=True)
+
+        assert Subscription.objects.get().reminded_of == ""
+
+    def test_owes_nothing_twice_where_that_was_forgotten(self, monthly):
+        left(monthly, DAY)
+        remind()
+        Subscription.objects.update(reminded_of="")
+
+        assert (remind(), owed()) == (0, [ENDING])
+
+    @pytest.mark.django_db(transaction=True)
+    def test_does_not_wait_for_one_that_somebody_is_changing(self, monthly):
+        running = left(monthly, DAY)
+        with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}) as somebody:
+            somebody.execute("SELECT FROM payments_subscription WHERE id = %s FOR UPDATE", [running.pk])
+            assert remind() == 0
+
+        assert remind() == 1
 
 
 class TestWhoeverWantsNone:

@@ -9,11 +9,23 @@ from django.db.models import Count, F
 
 from config.database import database_now
 from entitlements.models import AccessCount, AuditEntry, Customer, Grant
-from payments import mirror, seeding
+from payments import mirror, seeding, seeding_subscriptions
 from payments.comparing import Known, Result, compare, unlisted
 from payments.invariants import differences
-from payments.models import Hold, Notice, PaymentEvent, PaymentMethod, RevenueDay
+from payments.models import (
+    Hold,
+    Notice,
+    PaymentEvent,
+    PaymentMethod,
+    RevenueDay,
+    Subscription,
+    SubscriptionDay,
+    SubscriptionState,
+)
+from payments.money import Money
+from payments.reminding import remind
 from payments.revenue import Group, revenue
+from payments.subscriptions import end_what_is_over
 from tests.factories import PlanFactory
 
 pytestmark = pytest.mark.django_db
@@ -119,3 +131,37 @@ class TestSeedDemo:
 
         with pytest.raises(CommandError, match="load_catalog"):
             seeded()
+
+
+class TestSubscriptions:
+    @pytest.fixture
+    def club(self, shop):
+        PlanFactory(code="club", entitlement="club", recurring=True, position=4, prices=[Money(300, "XTR")])
+
+    def test_are_written_with_their_payments_and_sound_books(self, club, monkeypatch):
+        monkeypatch.setattr(seeding_subscriptions, "BUYERS_AT_ONCE", 200)
+
+        said = seeded("--payments", "10", "--subscriptions", "500")
+
+        assert Subscription.objects.count() == 500
+        assert PaymentEvent.objects.payments().count() > 1000
+        assert list(differences()) == []
+        assert "500 of 500 subscriptions" in said
+
+    def test_stand_in_every_way_there_is(self, club):
+        seeded("--payments", "10", "--subscriptions", "3000")
+
+        states = Subscription.objects.values_list("state").annotate(count=Count("id")).order_by()
+        assert set(dict(states)) == set(SubscriptionState)
+        assert RevenueDay.objects.filter(renewals__gt=0).exists()
+        assert SubscriptionDay.objects.filter(begun__gt=0, ended__gt=0).exists()
+
+    def test_leave_nothing_to_be_done_about_them(self, club):
+        seeded("--payments", "10", "--subscriptions", "500")
+
+        assert (remind(), end_what_is_over()) == (0, 0)
+        assert not Notice.objects.owed().exists()
+
+    def test_need_something_on_sale_that_renews(self, shop):
+        with pytest.raises(CommandError, match="renews by itself"):
+            seeded("--subscriptions", "1")
