@@ -86,12 +86,15 @@ MUTANTS = (
     ),
     Mutant(
         "X31",
-        "each telling of a payment is a payment of its own",
+        "a payment that is told again is recorded again",
         (
             Edit(
                 PROCESSING,
                 "            charge_id=purchase.payment_intent,\n",
-                '            charge_id=f"{purchase.payment_intent} told at {database_now()}",\n',
+                "            charge_id=purchase.payment_intent\n"
+                '            + "+" * PaymentEvent.objects.filter(\n'
+                "                event_id__startswith=purchase.payment_intent\n"
+                "            ).count(),\n",
             ),
         ),
         (f"{PAYMENTS}::TestAPayment::test_told_again_and_again_changes_nothing",),
