@@ -10,7 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import User
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+)
 
 from config.database import Beside
 from entitlements.by_hand import grant_by_hand, revoke_by_hand
@@ -226,10 +234,12 @@ class Shop(RuleBasedStateMachine):
     def subscribes(self, buyer: str) -> Charge:
         return self.is_reported(self.charge(self.quote(buyer, "club"), self.people[buyer], at=self.now))
 
-    @rule(targets=(charges, subscriptions), first=subscriptions)
-    def subscribes_by_the_same_invoice(self, first: Charge) -> Charge:
-        """Which then has two subscriptions."""
-        return self.is_reported(self.charge(first.quote, first.payer, at=self.now))
+    @rule(targets=(charges, subscriptions), buyer=NAMES, apart=st.sampled_from([1, 30]))
+    def subscribes_twice(self, buyer: str, apart: int) -> MultipleResults[Charge]:
+        """By the same invoice, some hours later: each has renewals of its own."""
+        first = self.subscribes(buyer)
+        self.time_passes(apart)
+        return multiple(first, self.is_reported(self.charge(first.quote, first.payer, at=self.now)))
 
     @rule(target=charges, first=subscriptions)
     def renews(self, first: Charge) -> Charge:
