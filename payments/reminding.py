@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Concat, Now
 
 from config.database import database_now, retried
-from entitlements.models import Customer
+from entitlements.models import Customer, Grant
 from payments.models import (
-    EventStatus,
     Notice,
     NoticeKind,
     Subscription,
@@ -47,7 +46,7 @@ def _due_at(now: datetime) -> dict[NoticeKind, QuerySet[Subscription]]:
     running = Subscription.objects.running()
     soon = running.filter(current_period_end__gt=now, current_period_end__lte=now + settings.SUBSCRIPTION_REMINDER)
     # What renews is charged, whatever became of the last payment; what ends must have given something.
-    gives = Exists(_last_payment().filter(event__status=EventStatus.PROCESSED, event__refunds=None))
+    gives = Exists(_last_payment().filter(Exists(_grants_of_it())))
     ends = Q(state=SubscriptionState.CANCELED) & Q(gives)
     fresh = Subscription.objects.filter(state=SubscriptionState.ENDED, state_changed_at__gt=now - FRESH)
     return {
@@ -65,6 +64,13 @@ def _last_payment() -> QuerySet[SubscriptionPayment]:
         subscription=OuterRef("pk"), period_ends_at=OuterRef("current_period_end")
     )
     return paid.order_by("-event")
+
+
+def _grants_of_it() -> QuerySet[Grant]:
+    """What that payment gave and still gives: a part of it that was given back leaves the access."""
+    payment = (OuterRef("event__payment_method"), Value(":"), OuterRef("event__event_id"))
+    source = Concat(*payment, output_field=TextField())
+    return Grant.objects.filter(source=source, revoked_at=None)
 
 
 def _has_another() -> Exists:

@@ -39,7 +39,10 @@ def refund(refund_id: UUID) -> Refund | None:
 def status_of(payment: PaymentEvent) -> PaymentStatus:
     """For a payment as the functions above return it."""
     resolution = payment.hold.resolution if hasattr(payment, "hold") else Resolution.GRANTED
-    if getattr(payment, "refunded_at", None) is not None or resolution == Resolution.REFUNDED:
+    if getattr(payment, "refunded_at", None) is not None:
+        return PaymentStatus.REFUNDED
+    # What a refund of ours resolved is open again when that did not arrive; what a person refunded elsewhere is not.
+    if resolution == Resolution.REFUNDED and not payment.hold.resolved_by.startswith("refund:"):
         return PaymentStatus.REFUNDED
     if resolution == Resolution.DISMISSED:
         return PaymentStatus.DISMISSED

@@ -262,8 +262,6 @@ def note_state_at_stripe(*, reference: str, state: SubscriptionState, at: dateti
     subscription = of_name.select_related("customer").get(pk=known.pk)
     has_ended = subscription.state == SubscriptionState.ENDED and state != SubscriptionState.ACTIVE
     if subscription.state != state and not has_ended and _is_news(subscription, state, at):
-        if state == SubscriptionState.ACTIVE:
-            subscription.stopped_at = None  # the customer has undone it in the portal
         _enter(subscription, state, at=at, why=why)
         _save(subscription)
     return subscription
@@ -339,7 +337,7 @@ def _enter(subscription: Subscription, state: SubscriptionState, *, at: datetime
     """Bring it into a state, with a line of its history; whoever calls saves it."""
     subscription.state_changed_at = at
     if state == SubscriptionState.ACTIVE:
-        subscription.stopped_at = None  # what renews was not stopped, whatever Telegram answered
+        subscription.stopped_at = None  # what renews is not stopped: he undid it, or the channel never did
     if subscription.state == state:
         return
     subscription.state = state

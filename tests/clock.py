@@ -1,8 +1,8 @@
-"""The database's clock moved on, for tests that see months pass: every statement of ours reads the later time."""
+"""The database's clock moved, for tests that see months pass: every statement of ours reads the other time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection
 
@@ -11,11 +11,11 @@ CLOCKS = ("clock_timestamp", "statement_timestamp")
 # with, which was bound to the server's when the tables were made.
 MOVED = f"""
     CREATE SCHEMA moved;
-    CREATE TABLE moved.clock AS SELECT interval '0' AS ahead;
+    CREATE TABLE moved.clock AS SELECT interval '0' AS ahead, NULL::timestamptz AS stands_at;
     {
     "".join(
         f"CREATE FUNCTION moved.{name}() RETURNS timestamptz LANGUAGE sql "
-        f"AS 'SELECT pg_catalog.{name}() + ahead FROM moved.clock';"
+        f"AS 'SELECT coalesce(stands_at, pg_catalog.{name}() + ahead) FROM moved.clock';"
         for name in CLOCKS
     )
 }
@@ -30,7 +30,11 @@ DEFAULTS = """
 class Clock:
     def move_to(self, ahead: timedelta) -> None:
         """Let it be so much later than it is."""
-        _do("UPDATE moved.clock SET ahead = %s", [ahead])
+        _do("UPDATE moved.clock SET ahead = %s, stands_at = NULL", [ahead])
+
+    def stand_at(self, moment: datetime) -> None:
+        """Let it be that moment, until it is moved again."""
+        _do("UPDATE moved.clock SET stands_at = %s", [moment])
 
 
 @contextmanager

@@ -65,7 +65,7 @@ $$
 """.replace("{kept}", " ".join(KEPT))
 
 
-def empty_what_was_written(_case: TransactionTestCase) -> None:
+def empty_what_was_written(_case: TransactionTestCase | None = None) -> None:
     """After a test that commits, in place of Django's flush. That takes ten times as long, for it truncates every
     table, written or not, and makes all permissions anew; and it leaves the queue's, which are not Django's.
     """

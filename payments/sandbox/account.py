@@ -47,7 +47,7 @@ class Account:
 
     def __init__(self, *, address: str = "http://127.0.0.1") -> None:
         self.address = address
-        self.ahead = 0.0  # seconds that its clock is before the machine's
+        self.clock: Callable[[], float] = time.time
         self.objects: dict[str, Json] = {}
         self.events: list[Json] = []
         self.refund_outcome = "succeeded"  # of those to come: succeeded, pending or failed
@@ -57,7 +57,7 @@ class Account:
         self.tell: Callable[[Json], None] = lambda event: None
 
     def now(self) -> int:
-        return int(time.time() + self.ahead)
+        return int(self.clock())
 
     def find(self, thing_id: str, kind: str, *, param: str = "id") -> Json:
         """

@@ -37,6 +37,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms until the caller has confirmed the headers
 
     def do_GET(self) -> None:
         self._handle()

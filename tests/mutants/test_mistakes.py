@@ -11,7 +11,7 @@ from tests.mutants.mistakes import MUTANTS
 from tests.mutants.mutant import Edit, LostItsPlace, Mutant
 from tests.mutants.runner import NotGreen, control, copied, fates
 
-KINDS = 27  # of mistakes
+KINDS = 39  # of mistakes
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -8,13 +8,14 @@ from django.db import connection
 
 from config.database import database_now
 from payments import reminding
-from payments.models import Notice, NoticeKind, Subscription
+from payments.models import Notice, NoticeKind, Subscription, SubscriptionState
 from payments.money import Money
 from payments.recording import record_payment, record_refund
 from payments.reminding import is_so, opt_in, opt_out, remind, wants_reminders
-from payments.subscriptions import PERIOD, end_what_is_over, note_state
+from payments.subscriptions import PERIOD, end_what_is_over, note_state, note_state_at_stripe
 from tests.factories import InvoiceFactory, PlanFactory
 from tests.payments.reports import payment_of, refund_of
+from tests.stripe.shop import club, quoted
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +89,16 @@ class TestBeforeTheEnd:
         record_refund(refund_of(monthly, charge_id="stx2"))
 
         assert remind() == 0
+
+    def test_one_that_was_cancelled_and_given_back_in_part_still_ends(self, alice):
+        invoice = quoted(customer=alice, plan=club(), amount=900)
+        left(invoice, DAY, subscription="sub_1")
+        note_state_at_stripe(
+            reference="sub_1", state=SubscriptionState.CANCELED, at=database_now(), why="He wished it."
+        )
+        record_refund(refund_of(invoice, charge_id="stx1", money=Money(100, "GBP"), refund_id="re_1"))
+
+        assert remind() == 1
 
     def test_one_that_was_given_back_and_is_charged_again_is_told(self, monthly):
         left(monthly, DAY)

@@ -79,7 +79,7 @@ class Shop:
         new = events or self.account.events[self.brought :]
         self.brought = len(self.account.events)
         for event in new:
-            assert post(as_bytes(event)).status_code == 200
+            assert post(as_bytes(event), at=self.account.now()).status_code == 200
 
     def works(self) -> None:
         """A worker acts upon what was brought, as it came."""

@@ -152,6 +152,15 @@ def test_the_story_of_a_payment_has_the_events_that_told_of_it(stripe):
 
 
 class TestAnEventThatFails:
+    def test_is_stored_before_anything_is_asked_of_stripe(self, stripe):
+        session = stripe.charges(quoted())
+
+        stripe.brings()
+
+        assert StripeEvent.objects.get(kind="checkout.session.completed").status == "pending"
+        assert stripe.local.calls("GET /v1/checkout/sessions/:id") == []
+        assert not PaymentEvent.objects.filter(event_id=session["payment_intent"]).exists()
+
     def test_is_tried_again_and_given_up_after_nine_tries(self, stripe):
         stripe.charges(quoted())
         stripe.brings()

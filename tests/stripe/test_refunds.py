@@ -282,6 +282,18 @@ class TestARefundThatFailsAfterItSucceeded:
         assert standing(paid) == PaymentStatus.REFUNDED
         assert faults_in_the_books() == []
 
+    def test_of_what_was_bought_twice_leaves_it_held_and_can_be_given_back_anew(self, stripe, paid):
+        again = stripe.sells(quoted(customer=paid.customer, plan=paid.plan))
+        pursue(Refund.objects.get())
+        stripe.account.finish_refund(stripe.account.all("refund")[0]["id"], "failed")
+        stripe.tells()
+        assert standing(again) == PaymentStatus.HELD
+
+        assert pursue(ask(again)).status == RefundStatus.CONFIRMED
+
+        assert standing(again) == PaymentStatus.REFUNDED
+        assert faults_in_the_books() == []
+
 
 class TestAnAnswerThatIsLost:
     """Whatever goes wrong on the way, it is given back once."""
