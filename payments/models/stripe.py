@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from entitlements.models import Customer
 from payments.models.ledger import PaymentEvent
 from payments.models.up_to import UpTo
+from payments.money import sum_in_words
 
 # How long to wait before each further try: eight of them, then the event is given up.
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30, 60, 120, 240)]
@@ -175,4 +176,12 @@ class Dispute(models.Model):
         indexes = [models.Index(name="dispute_open", fields=["opened_at"], condition=Q(closed_at__isnull=True))]
 
     def __str__(self) -> str:
-        return f"{self.dispute_id}: {self.status}"
+        return f"{sum_in_words(self.amount, self.currency)} disputed: {self.why}, {self.standing}"
+
+    @property
+    def why(self) -> str:
+        return self.reason.replace("_", " ")
+
+    @property
+    def standing(self) -> str:
+        return self.status.replace("_", " ")
