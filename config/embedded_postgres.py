@@ -117,8 +117,9 @@ class EmbeddedPostgres:
 
     @cached_property
     def url(self) -> str:
-        """Fit for Django, psycopg, psql and libpq alike."""
-        return f"postgresql://postgres@/postgres?host={quote(self._status()[4])}"
+        """Fit for Django, psycopg, psql and libpq alike; empty while it does not run."""
+        directory = self._status()[4:5]
+        return f"postgresql://postgres@/postgres?host={quote(directory[0])}" if directory else ""
 
     @property
     def log(self) -> Path:

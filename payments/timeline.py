@@ -56,7 +56,7 @@ def tell(payment: PaymentEvent) -> Iterator[Entry]:
         what = "came back after it was given back" if refund.event_type in FAILED_REFUNDS else "given back"
         yield Entry(refund.received_at, f"{refund.money} {what}", _origin(refund), Tone.BAD, refund)
     for dispute in payment.disputes.all():
-        words = f"Disputed by the bank: {dispute.reason}, {dispute.status}"
+        words = f"Disputed by the bank: {dispute.why}, {dispute.standing}"
         yield Entry(dispute.opened_at, words, sum_in_words(dispute.amount, dispute.currency), Tone.BAD, dispute)
     # What staff did about an intent is told with it.
     yield from deeds_about([payment, *([hold] if hold else []), *grants, *refunds])

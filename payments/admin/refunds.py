@@ -33,18 +33,7 @@ class RefundAdmin(ExportedList, ApprovalPages):
         "payment.customer.display_name", "payment.amount", "payment.currency", "payment.money", "payment.occurred_at",
         "cancel_subscription", "subscription_cancelled_at", "cancel_refusal",
     )  # fmt: skip
-    list_display = (
-        "id",
-        "status",
-        "payment",
-        "money",
-        "reason",
-        "requested_by",
-        "attempts",
-        "created_at",
-        "confirmed_at",
-        "detail",
-    )
+    list_display = ("money", "status", "payment", "reason", "requested_by", "created_at", "confirmed_at")
     list_select_related = ("payment",)
     list_filter = ("status",)
     search_fields = ("id", "payment__event_id", "payment__customer__user_id")

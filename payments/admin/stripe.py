@@ -7,7 +7,9 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 
+from config import shown
 from config.admin import FactAdmin, as_text
 from config.shown import Tone
 from payments.admin.filters import BY_CUSTOMER
@@ -15,6 +17,7 @@ from payments.models import Dispute, StripeCustomer, StripeEvent, StripeEventSta
 from payments.money import sum_in_words
 from payments.stripe.event_pages import EventPages
 
+LONGEST_ERROR = 80  # letters in the list
 EVENT_TONES = {
     StripeEventStatus.PENDING: Tone.WAITING,
     StripeEventStatus.DONE: Tone.GOOD,
@@ -41,7 +44,7 @@ class UndecidedFilter(admin.SimpleListFilter):
 
 @admin.register(StripeEvent)
 class StripeEventAdmin(EventPages):
-    list_display = ("event_id", "kind", "about", "status", "error", "received_at", "attempts")
+    list_display = ("kind", "status", "outcome", "received_at", "attempts")
     list_filter = (UndecidedFilter,)
     ordering = ["-received_at"]
     tones = {"status": EVENT_TONES}
@@ -61,6 +64,11 @@ class StripeEventAdmin(EventPages):
     )
     readonly_fields = ("body_as_text",)
 
+    @admin.display(description="error")
+    def outcome(self, event: StripeEvent) -> str:
+        """As much of it as a row has room for."""
+        return Truncator(event.error).chars(LONGEST_ERROR) or shown.NOTHING
+
     @admin.display(description="body")
     def body_as_text(self, event: StripeEvent) -> str:
         return as_text(event.body)
@@ -72,13 +80,37 @@ class OpenDisputesFilter(admin.EmptyFieldListFilter):
     served_in_order_of = "opened_at"
 
 
+DISPUTE_TONES = {"won": Tone.GOOD, "lost": Tone.BAD}
+
+
 @admin.register(Dispute)
 class DisputeAdmin(FactAdmin):
-    list_display = ("dispute_id", "status", "reason", "payment", "money", "opened_at", "evidence_due_at", "closed_at")
-    list_select_related = ("payment",)
+    """What banks dispute; it is answered in Stripe's dashboard."""
+
+    list_display = ("money", "standing", "why", "customer", "opened_at", "evidence_due_at", "closed_at")
+    list_select_related = ("payment__customer",)
     list_filter = (("closed_at", OpenDisputesFilter),)
     ordering = ["-opened_at"]
     search_fields = ("dispute_id", "payment__event_id", "payment__customer__user_id")
+    search_help_text = "Stripe's id of the dispute or of the payment, or the user id."
+    fields = (
+        "money", "standing", "why", "customer", "payment", "opened_at", "evidence_due_at", "closed_at", "updated_at",
+        "dispute_id",
+    )  # fmt: skip
+    change_form_outer_before_template = "admin/payments/dispute/state.html"
+
+    @admin.display(description="status")
+    def standing(self, dispute: Dispute) -> str:
+        tone = DISPUTE_TONES.get(dispute.status, Tone.QUIET if dispute.closed_at else Tone.WAITING)
+        return shown.badge(dispute.standing, tone)
+
+    @admin.display(description="reason")
+    def why(self, dispute: Dispute) -> str:
+        return dispute.why
+
+    @admin.display
+    def customer(self, dispute: Dispute) -> str:
+        return shown.link(dispute.payment.customer)
 
     @admin.display
     def money(self, dispute: Dispute) -> str:

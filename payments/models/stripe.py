@@ -13,6 +13,7 @@ from entitlements.models import Customer
 from payments.models.ledger import PaymentEvent
 from payments.models.letters import PAUSES, UNDECIDED, Letter, LetterQuerySet
 from payments.models.up_to import UpTo
+from payments.money import sum_in_words
 
 
 class StripeEventStatus(models.TextChoices):
@@ -122,4 +123,12 @@ class Dispute(models.Model):
         indexes = [models.Index(name="dispute_open", fields=["opened_at"], condition=Q(closed_at__isnull=True))]
 
     def __str__(self) -> str:
-        return f"{self.dispute_id}: {self.status}"
+        return f"{sum_in_words(self.amount, self.currency)} disputed: {self.why}, {self.standing}"
+
+    @property
+    def why(self) -> str:
+        return self.reason.replace("_", " ")
+
+    @property
+    def standing(self) -> str:
+        return self.status.replace("_", " ")

@@ -293,11 +293,15 @@ class Account:
     def fail_to_renew(self, subscription_id: str) -> Json:
         """The card is declined at the next period."""
         subscription = self.find(subscription_id, "subscription")
-        subscription["status"] = "past_due"
+        subscription["status"], subscription["_next_fails"] = "past_due", False
         invoice = self._invoice(subscription, reason="subscription_cycle", paid=False)
         self._happens("invoice.payment_failed", invoice)
         self._happens("customer.subscription.updated", subscription)
         return invoice
+
+    def decline_next(self, subscription_id: str) -> None:
+        """The card will be declined when the subscription falls due."""
+        self.find(subscription_id, "subscription")["_next_fails"] = True
 
     def cancel_in_portal(self, subscription_id: str, *, cancel: bool = True) -> None:
         """The buyer wants it renewed no more, or again after all."""
@@ -383,7 +387,24 @@ class Account:
         self._happens("checkout.session.completed", session)
         return session
 
+    def pass_time(self, ahead: float) -> None:
+        """Move the clock on to so many seconds before the machine's; what falls due is renewed or ends on its day."""
+        end = time.time() + ahead
+        while due := min(self._due_until(end), key=end_of_period, default=None):
+            self.ahead = end_of_period(due) - time.time()
+            if due["cancel_at_period_end"]:
+                self.end(due["id"])
+            elif due["_next_fails"]:
+                self.fail_to_renew(due["id"])
+            else:
+                self.renew(due["id"])
+        self.ahead = ahead
+
     # --- Inside -------------------------------------------------------------------------------------------------------
+
+    def _due_until(self, end: float) -> list[Json]:
+        running = [each for each in self.all("subscription") if each["status"] == "active"]
+        return [each for each in running if end_of_period(each) <= end]
 
     def _subscribe(self, session: Json) -> Json:
         [line] = session["_lines"]
@@ -403,8 +424,10 @@ class Account:
             ended_at=None,
             metadata=session["_data"]["metadata"],
             items={"object": "list", "data": [item], "has_more": False},
+            _name=line["name"],
             _days=days,
-            _price={"amount": line["amount"], "currency": line["currency"]},
+            _price={name: line[name] for name in ("amount", "currency", "recurring")},
+            _next_fails=False,
         )
         subscription["latest_invoice"] = self._invoice(subscription, reason="subscription_create")["id"]
         return subscription
@@ -516,6 +539,11 @@ class Account:
         }
         self.events.append(event)
         self.tell(event)
+
+
+def end_of_period(subscription: Json) -> int:
+    [period] = subscription["items"]["data"]
+    return int(period["current_period_end"])
 
 
 def fee_of(amount: int) -> int:

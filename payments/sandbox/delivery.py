@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
+from collections.abc import Callable
 
 from payments.sandbox.account import Json, as_bytes
 from payments.sandbox.faults import Faults
@@ -26,7 +27,8 @@ def signature(body: bytes, *, secret: str, at: int) -> str:
 class Delivery:
     """A thread that brings events to the webhook, one at a time, until it is stopped."""
 
-    def __init__(self, faults: Faults, *, url: str, secret: str) -> None:
+    def __init__(self, faults: Faults, *, url: str, secret: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.url = url
         self.secret = secret
         self._faults = faults
@@ -84,7 +86,7 @@ class Delivery:
         body = as_bytes(event)
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": signature(body, secret=self.secret, at=int(time.time())),
+            "Stripe-Signature": signature(body, secret=self.secret, at=int(self._clock())),
         }
         request = urllib.request.Request(self.url, body, headers)  # noqa: S310 - an address of this machine
         try:

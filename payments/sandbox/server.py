@@ -55,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
             self._call(address.path, body if self.command == "POST" else address.query)
         elif self.headers.get("Host", "").rpartition(":")[0] not in LOOPBACK:
             self._send(403, b"The local Stripe is for this machine only.", "text/plain")
+        elif address.path == "/local/clock" and self.command == "POST":
+            self._move_clock(body)
         else:
             self._page(address.path, address.query)
 
@@ -95,6 +97,14 @@ class Handler(BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         self._send(answer.status, body, "application/json", **answer.headers)
 
+    # --- Time ---------------------------------------------------------------------------------------------------------
+
+    def _move_clock(self, body: str) -> None:
+        """`{"ahead": seconds}` before the machine's clock; what falls due until then is renewed."""
+        with self.server.one_at_a_time:
+            self.server.account.pass_time(float(json.loads(body)["ahead"]))
+        self._send(200, b"{}", "application/json")
+
     # --- Buyers -------------------------------------------------------------------------------------------------------
 
     def _page(self, path: str, query: str) -> None:
@@ -125,6 +135,8 @@ class Handler(BaseHTTPRequestHandler):
         what, _, subscription = wish.partition("/")
         if what in {"cancel", "keep"}:
             self.server.account.cancel_in_portal(subscription, cancel=what == "cancel")
+        if what == "decline":
+            self.server.account.decline_next(subscription)
         self._send(200, pages.portal(self.server.account, customer_id).encode(), "text/html; charset=utf-8")
 
     def _send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
@@ -147,11 +159,12 @@ class LocalStripe:
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="local Stripe", daemon=True
         )
-        self._delivery = Delivery(self._server.faults, url=webhook, secret=webhook_secret) if webhook else None
         self.address = self._server.account.address
         self.account = self._server.account
         self.faults = self._server.faults
-        if self._delivery is not None:
+        self._delivery: Delivery | None = None
+        if webhook:
+            self._delivery = Delivery(self.faults, url=webhook, secret=webhook_secret, clock=self.account.now)
             self.account.tell = self._delivery.take
 
     @classmethod

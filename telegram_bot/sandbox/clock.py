@@ -19,6 +19,10 @@ class Clock:
         """Now as the Bot API writes it: whole seconds."""
         return int(self.now())
 
+    def unmoved(self) -> int:
+        """The machine's time in whole seconds, by which programs judge what was signed just now."""
+        return int(time.time())
+
     def move_to(self, moment: float) -> None:
         """Jump forward, never back; whoever slept until then wakes."""
         self.ahead += max(0.0, moment - self.now())

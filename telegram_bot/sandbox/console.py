@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from telegram_bot.sandbox.server import HOST, PortTaken, Server
@@ -14,10 +14,10 @@ from telegram_bot.sandbox.world import DEMO_TOKEN, Options
 REMEMBERED = 5_000
 
 
-def run(*, port: int, token: str, state: Path | None) -> int:
+def run(*, port: int, token: str, state: Path | None, follow: Callable[[float], None] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM, and tell the exit code: 1 when it could not start."""
     try:
-        server = Server(Options(token=token, state=state, wire=REMEMBERED))
+        server = Server(Options(token=token, state=state, wire=REMEMBERED, follow=follow))
         asyncio.run(_serve(server, port))
     except (ValueError, UnreadableState, PortTaken) as error:
         sys.stderr.write(f"The local Telegram cannot start: {error}.\n")

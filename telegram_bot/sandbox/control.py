@@ -60,6 +60,7 @@ class Control:
             ("POST", f"{subscription}/reenable", self._reenable),
             ("POST", f"{subscription}/renew", self._renew),
             ("POST", f"{subscription}/fail", self._fail),
+            ("POST", f"{subscription}/next", self._next),
             ("POST", "/local/updates", self._inject),
             ("POST", "/local/updates/{update_id}/redeliver", self._redeliver),
             ("POST", "/local/transactions", self._add_transaction),
@@ -125,7 +126,7 @@ class Control:
 
     async def _init_data(self, request: web.Request) -> object:
         """``?age=SECONDS`` makes it older."""
-        auth_date = self._world.clock.today() - int(request.query.get("age", "0"))
+        auth_date = self._world.clock.unmoved() - int(request.query.get("age", "0"))
         return {"init_data": init_data(self._person(request), token=self._truth.bot.token, auth_date=auth_date)}
 
     # Subscriptions
@@ -141,6 +142,11 @@ class Control:
 
     async def _fail(self, request: web.Request) -> object:
         return self._changed(request, self._world.subscriptions.fail)
+
+    async def _next(self, request: web.Request) -> object:
+        """``{"fails": true}`` has the next renewal fail when it falls due."""
+        fails = _take(await _read(request), "fails", bool)
+        return self._changed(request, lambda one: self._world.subscriptions.let_next_fail(one, fails=fails))
 
     def _changed(self, request: web.Request, change: Callable[[Subscription], object]) -> Subscription:
         subscription = self._truth.subscriptions.get(int(request.match_info["subscription"]))
@@ -213,6 +219,7 @@ class Control:
         state: Json = {
             "version": truth.version,
             "now": self._world.clock.now(),
+            "followed": self._world.follow is not None,
             "bot": shapes.bot_user(truth.bot),
             "balance": truth.balance()["amount"],
             "webhook": {"url": truth.webhook.url, "last_error_message": truth.webhook.last_error_message},

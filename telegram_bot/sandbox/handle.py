@@ -206,7 +206,7 @@ class PersonHandle:
 
     def init_data(self, *, age: int = 0) -> str:
         """What a Mini App gets; ``age`` in seconds, below zero for one from the future."""
-        auth_date = self._world.clock.today() - age
+        auth_date = self._world.clock.unmoved() - age
         return mini_app.init_data(self.record, token=self._world.truth.bot.token, auth_date=auth_date)
 
 

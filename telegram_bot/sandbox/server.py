@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aiohttp import web
@@ -108,6 +108,7 @@ class LocalTelegram:
         pace: float = 1.0,
         checkout_seconds: float = 10.0,
         webhook_seconds: float = 60.0,
+        follow: Callable[[float], None] | None = None,
     ) -> Iterator["LocalTelegram"]:
         """``base_url`` is where it listens; python-telegram-bot wants ``base_url + "/bot"``. Options: ``Options``."""
         options = Options(
@@ -116,6 +117,7 @@ class LocalTelegram:
             pace=pace,
             checkout_seconds=checkout_seconds,
             webhook_seconds=webhook_seconds,
+            follow=follow,
         )
         telegram = cls(options)
         telegram.start(port)
@@ -171,6 +173,10 @@ class LocalTelegram:
 
     def fails_to_renew(self, subscription: Subscription) -> None:
         self._loop.now(lambda: self._world.subscriptions.fail(self._own(subscription)))
+
+    def lets_next_renewal_fail(self, subscription: Subscription) -> None:
+        """Then it fails when it falls due."""
+        self._loop.now(lambda: self._world.subscriptions.let_next_fail(self._own(subscription)))
 
     def advance(self, *, days: float = 0, hours: float = 0, seconds: float = 0) -> None:
         """Move Telegram's clock on. Subscriptions that fall due are renewed on their day."""

@@ -1,5 +1,8 @@
 """Stars subscriptions after the first payment: renewals, their end, and time passing."""
 
+import asyncio
+from collections.abc import Callable
+
 from telegram_bot.sandbox import shapes
 from telegram_bot.sandbox.checkout import Checkout
 from telegram_bot.sandbox.clock import Clock
@@ -11,7 +14,16 @@ PATIENCE = 1.0
 
 
 class Subscriptions:
-    def __init__(self, truth: Truth, clock: Clock, deliveries: Deliveries, checkout: Checkout) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        clock: Clock,
+        deliveries: Deliveries,
+        checkout: Checkout,
+        *,
+        follow: Callable[[float], None] | None = None,
+    ) -> None:
+        self._follow = follow
         self._truth = truth
         self._clock = clock
         self._deliveries = deliveries
@@ -28,8 +40,15 @@ class Subscriptions:
         """The person's balance does not pay for the next period."""
         if not subscription.renews:
             raise NotPossible("this subscription is not renewed any more")
-        subscription.state = "failed"
+        subscription.state, subscription.next_fails = "failed", False
         self._tell(subscription)
+
+    def let_next_fail(self, subscription: Subscription, *, fails: bool = True) -> None:
+        """Have it fail when it falls due, or not after all."""
+        if not subscription.renews:
+            raise NotPossible("this subscription is not renewed any more")
+        subscription.next_fails = fails
+        self._truth.touch()
 
     def cancel(self, subscription: Subscription) -> None:
         if subscription.state != "active":
@@ -62,17 +81,25 @@ class Subscriptions:
         self._truth.touch()
 
     async def pass_time(self, seconds: float) -> None:
-        """Move the clock on, renewing what falls due on the way, each on its own day.
+        """Move the clock on, renewing what falls due on the way, each on its own day, or failing to.
 
         Before each step a webhook gets a moment to be told what is pending; what it does not take grows old.
         """
         end = self._clock.now() + seconds
         while due := min((one for one in self._due_until(end)), key=lambda one: one.expires_at, default=None):
-            await self._deliveries.settled(within=PATIENCE)
-            self._clock.move_to(due.expires_at)
-            self.renew(due)
+            await self._move_to(due.expires_at)
+            if due.next_fails:
+                self.fail(due)
+            else:
+                self.renew(due)
+        await self._move_to(end)
+
+    async def _move_to(self, moment: float) -> None:
+        """Others first: what happens then must not be in their future."""
         await self._deliveries.settled(within=PATIENCE)
-        self._clock.move_to(end)
+        if self._follow is not None:
+            await asyncio.to_thread(self._follow, self._clock.ahead + max(0.0, moment - self._clock.now()))
+        self._clock.move_to(moment)
         self._truth.ahead = self._clock.ahead
         self._truth.touch()
 

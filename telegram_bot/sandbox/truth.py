@@ -116,6 +116,8 @@ class Subscription:
     state: SubscriptionState = "active"
     canceled_by_bot: bool = False
     """The bot has stopped the renewals, and the person cannot start them again."""
+    next_fails: bool = False
+    """When it falls due, the person will not have the Stars for it."""
 
     @property
     def renews(self) -> bool:

@@ -1,8 +1,10 @@
 """The parts of the local Telegram put together, without their HTTP faces."""
 
+import asyncio
 import re
 import secrets
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +32,8 @@ def new_token(bot_id: int | None = None) -> str:
 @dataclass(frozen=True)
 class Options:
     """``pace`` shortens the pauses between delivery attempts; ``checkout_seconds`` is how long a bot has to answer a
-    pre-checkout, ``webhook_seconds`` how long any webhook has. ``wire`` bounds what is remembered of past traffic."""
+    pre-checkout, ``webhook_seconds`` how long any webhook has. ``wire`` bounds what is remembered of past traffic.
+    ``follow`` has others go along with the clock: it is told how many seconds ahead of the machine's this is to be."""
 
     token: str = DEMO_TOKEN
     state: Path | None = None
@@ -38,6 +41,7 @@ class Options:
     checkout_seconds: float = ANSWER_SECONDS
     webhook_seconds: float = 60.0
     wire: int | None = None
+    follow: Callable[[float], None] | None = None
 
     def __post_init__(self) -> None:
         if not TOKEN.fullmatch(self.token):
@@ -54,13 +58,18 @@ class World:
         self.faults = Faults()
         self.deliveries = Deliveries(self.truth, self.clock, self.faults, answer_seconds=options.webhook_seconds)
         self.checkout = Checkout(self.truth, self.clock, self.deliveries, answer_seconds=options.checkout_seconds)
-        self.subscriptions = Subscriptions(self.truth, self.clock, self.deliveries, self.checkout)
+        self.follow = options.follow
+        self.subscriptions = Subscriptions(
+            self.truth, self.clock, self.deliveries, self.checkout, follow=options.follow
+        )
         self.methods = Methods(self.truth, self.clock, self.deliveries, self.checkout, self.subscriptions)
         self.buyers = Buyers(self.truth, self.clock, self.deliveries, self.checkout)
         self.bot_api = BotApi(self.truth, self.clock, self.faults, self.methods)
         self.deliveries.call = self.bot_api.call_in_answer
 
     async def start(self) -> None:
+        if self.follow is not None:
+            await asyncio.to_thread(self.follow, self.clock.ahead)
         await self.deliveries.start()
         if self.store is not None:
             self.store.start()

@@ -10,6 +10,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -267,7 +268,7 @@ class TestTheDemo:
         assert "make run PORT=" in told.stderr
         assert not (configured / ".starledger" / "logs").exists()
 
-    def test_prints_where_everything_is_and_leaves_nothing_behind(self, demo: Demo) -> None:
+    def test_prints_where_everything_is_lets_time_pass_and_leaves_nothing_behind(self, demo: Demo) -> None:
         addresses = re.findall(r"http://localhost:\d+/\S*", demo.said)
         assert len(demo.family) >= 3, demo.said
         key = re.search(r"Api-Key [a-z0-9]{8}\.[A-Za-z0-9_-]{43}", demo.said)
@@ -275,7 +276,14 @@ class TestTheDemo:
         for address in addresses:
             fetched = httpx.get(address, headers={"Authorization": key[0]}, follow_redirects=True)
             assert fetched.status_code == 200, address
+        [access] = [address for address in addresses if address.endswith("/entitlements")]
+        before = datetime.fromisoformat(httpx.get(access, headers={"Authorization": key[0]}).json()["server_time"])
 
+        passed = {"advance": 30 * 86_400}
+        httpx.post(f"http://127.0.0.1:{demo.telegram_port}/local/clock", json=passed, timeout=60).raise_for_status()
+
+        after = datetime.fromisoformat(httpx.get(access, headers={"Authorization": key[0]}).json()["server_time"])
+        assert after - before >= timedelta(days=30)
         demo.process.send_signal(signal.SIGTERM)
 
         assert demo.end().strip().endswith("Stopped.")

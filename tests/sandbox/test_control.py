@@ -94,6 +94,14 @@ class TestSubscriptions:
         assert local.post("subscriptions/99/renew", json={}).status_code == 404
         assert len(telegram.truth.charges) == 2
 
+    def test_are_told_to_fail_when_they_fall_due(self, local, api, hooked, alice):
+        alice.pays(api.link(alice, subscription_period=2_592_000))
+        at = f"subscriptions/{alice.subscriptions()[0].id}"
+
+        assert local.post(f"{at}/next", json={"fails": True}).json()["next_fails"] is True
+        assert local.post(f"{at}/next", json={"fails": False}).json()["next_fails"] is False
+        assert local.post(f"{at}/next", json={}).status_code == 400
+
 
 class TestUpdatesFaultsAndTime:
     def test_updates_are_injected_and_redelivered(self, telegram, local, hooked, alice):

@@ -34,6 +34,12 @@ class TestInitData:
 
         assert future > telegram.now() + 500
 
+    def test_is_of_the_machines_time_also_when_telegrams_was_moved_on(self, telegram, alice):
+        telegram.advance(days=30)
+
+        validate_by_hash(alice.init_data(), telegram.token, expires_in=60)
+        assert int(parse_qs(alice.init_data())["auth_date"][0]) < telegram.now() - 29 * 86_400
+
     def test_keeps_names_as_they_are(self, telegram):
         odd = telegram.person("<b>&=\n漢", last_name="é")
 

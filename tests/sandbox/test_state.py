@@ -157,3 +157,14 @@ def test_a_place_that_cannot_hold_a_file_is_refused_by_name(run, path):
 
     with pytest.raises(UnreadableState, match="cannot use the state file"), run():
         pass
+
+
+def test_those_who_follow_the_clock_are_told_of_it_at_the_start(run):
+    told = []
+    with run() as telegram:
+        telegram.advance(days=3)
+
+    with run(follow=told.append):
+        pass
+
+    assert [round(ahead / 86_400) for ahead in told] == [3]

@@ -1,8 +1,12 @@
 """Stars subscriptions: what renewals, ends and the passing of time tell the bot."""
 
+import asyncio
+
 import pytest
 
 from telegram_bot.sandbox.errors import NotPossible
+from telegram_bot.sandbox.world import Options, World
+from tests.sandbox.conftest import stars
 
 MONTH = 2_592_000
 DAY = 86_400
@@ -78,6 +82,37 @@ class TestARenewal:
         assert len(payments(hooked)) == 1
         with pytest.raises(NotPossible):
             telegram.renews(subscription)
+
+    def test_that_is_to_fail_fails_when_it_is_due_and_not_before(self, telegram, hooked, subscription):
+        telegram.lets_next_renewal_fail(subscription)
+        telegram.advance(days=29)
+        telegram.wait_until_quiet()
+        assert states(hooked) == []
+
+        telegram.advance(days=1)
+        telegram.wait_until_quiet()
+
+        assert states(hooked) == ["failed"]
+        assert len(payments(hooked)) == 1
+        with pytest.raises(NotPossible):
+            telegram.lets_next_renewal_fail(subscription)
+
+
+def test_those_who_follow_the_clock_are_there_before_anything_falls_due():
+    """What they were told, in days, and how much had been charged by then."""
+    told = []
+
+    async def six_weeks() -> None:
+        world = World(Options(follow=lambda ahead: told.append((round(ahead / DAY), len(world.truth.charges)))))
+        alice = world.buyers.add("Alice")
+        link = await world.methods.do("createInvoiceLink", stars() | {"subscription_period": MONTH})
+        world.checkout.charge(world.buyers.invoice(alice, link=link), alice)
+        await world.subscriptions.pass_time(42 * DAY)
+        assert round(world.clock.ahead / DAY) == 42
+
+    asyncio.run(six_weeks())
+
+    assert told == [(30, 1), (42, 2)]
 
 
 class TestCancelling:

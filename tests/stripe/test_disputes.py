@@ -1,9 +1,13 @@
 """A bank wants the money back: seen by staff from its first day to its last."""
 
 import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
 
+from config.shown import page_of
 from payments.models import Dispute, PaymentEvent
 from tests.books import faults_in_the_books
+from tests.staff import signed_in
 from tests.stripe.shop import quoted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,6 +33,16 @@ class TestADispute:
         assert disputed.evidence_due_at > disputed.opened_at
         assert list(Dispute.objects.open()) == [disputed]
         assert faults_in_the_books() == []
+
+    def test_is_told_to_staff_in_words_with_where_to_answer(self, disputed):
+        staff = signed_in(User.objects.create_superuser("dana"))
+
+        page = staff.get(page_of(disputed)).content.decode()
+        listed = staff.get(reverse("admin:payments_dispute_changelist")).content.decode()
+
+        assert "£25.00 disputed: fraudulent, needs response" in page
+        assert "It is answered in Stripe's dashboard, by <time" in page
+        assert "needs response</span>" in listed
 
     @pytest.mark.parametrize("status", ["won", "lost"])
     def test_is_closed_when_the_bank_has_decided(self, stripe, disputed, status):

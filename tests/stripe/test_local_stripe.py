@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+import time
 
 import httpx
 import pytest
@@ -13,9 +14,11 @@ from payments.sandbox.account import TAKEN, Account, as_bytes
 from payments.sandbox.delivery import Delivery, signature
 from payments.sandbox.faults import Faults
 from payments.sandbox.server import LocalStripe
+from tests.sandbox.conftest import eventually
 
 KEY = "sk_test_of_the_tests_of_the_sandbox"
 SECRET = "whsec_of_the_tests_of_the_sandbox"
+DAY = 86_400
 SALE = {
     "mode": "payment",
     "success_url": "https://shop.example/done",
@@ -178,6 +181,49 @@ class TestAnEvent:
         assert told.index("early") < told.index("late")
 
 
+class TestItsClock:
+    def test_moved_on_renews_what_falls_due_and_ends_what_was_cancelled(self):
+        with LocalStripe.running(secret_key=KEY) as local:
+            kept, left, declined = subscription(local), subscription(local), subscription(local)
+            local.account.cancel_in_portal(left["id"])
+            local.account.decline_next(declined["id"])
+            began = local.account.now()
+
+            answer = httpx.post(f"{local.address}/local/clock", json={"ahead": 65 * DAY}, timeout=60)
+
+            assert answer.status_code == 200
+            assert local.account.now() >= began + 65 * DAY
+        assert [each["status"] for each in (kept, left, declined)] == ["active", "canceled", "past_due"]
+        paid = [event["data"]["object"] for event in local.events("invoice.paid")]
+        assert [round((each["status_transitions"]["paid_at"] - began) / DAY) for each in paid] == [0, 0, 0, 30, 60]
+        assert round((left["ended_at"] - began) / DAY) == 30
+        assert len(local.events("invoice.payment_failed")) == 1
+
+    def test_is_that_of_its_signatures(self):
+        hook = webhook(answers=[200])
+        with (
+            hook as (address, _, _),
+            LocalStripe.running(secret_key=KEY, webhook=address, webhook_secret=SECRET) as local,
+        ):
+            local.account.pass_time(65 * DAY)
+            local.account.sell_something_else()
+            eventually(lambda: hook.signed, seconds=60)
+
+        signed_at = int(hook.signed[0].partition(",")[0].removeprefix("t="))
+        assert signed_at >= local.account.events[-1]["created"] > time.time() + 64 * DAY
+
+
+def subscription(local) -> dict:
+    """One of 30 days, paid once."""
+    sdk = StripeClient(KEY, base_addresses={"api": local.address}, http_client=RequestsClient(timeout=60))
+    price = {"currency": "gbp", "unit_amount": 900, "product_data": {"name": "The club"}}
+    price["recurring"] = {"interval": "day", "interval_count": 30}
+    sale = {"mode": "subscription", "line_items": [{"price_data": price, "quantity": 1}]}
+    buyer = {"customer": sdk.v1.customers.create({}).id}
+    session = local.account.pay(sdk.v1.checkout.sessions.create(SALE | sale | buyer).id)
+    return local.account.find(session["subscription"], "subscription")
+
+
 def test_its_page_takes_the_money_and_leads_back(local, sdk):
     session = sdk.v1.checkout.sessions.create(SALE | {"success_url": f"{local.address}/back"})
     assert "Gold" in httpx.get(session.url, timeout=60).text
@@ -186,6 +232,21 @@ def test_its_page_takes_the_money_and_leads_back(local, sdk):
 
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{local.address}/back")
     assert sdk.v1.checkout.sessions.retrieve(session.id).payment_status == "paid"
+
+
+def test_its_portal_tells_of_subscriptions_and_changes_them():
+    with LocalStripe.running(secret_key=KEY) as local:
+        club = subscription(local)
+        portal = f"{local.address}/p/session/{club['customer']}"
+        read = [httpx.get(portal, timeout=60).text]
+        read += [
+            httpx.post(f"{portal}?do={what}/{club['id']}", timeout=60).text for what in ("decline", "cancel", "keep")
+        ]
+
+    assert all("The club, 9.00 GBP every 30 days" in page for page in read)
+    words = ("Renews on", "the card will be declined", "Cancelled; ends on", "Renews on")
+    assert [word in page for word, page in zip(words, read, strict=True)] == [True] * 4
+    assert "<li><span>" in read[0].partition("Receipts")[2]
 
 
 @pytest.mark.parametrize(
@@ -231,12 +292,14 @@ class webhook:
 
     def __init__(self, answers: list[int]) -> None:
         self.bodies: list[bytes] = []
+        self.signed: list[str] = []
         self.arrived = threading.Event()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.signed.append(self.headers["Stripe-Signature"])
                 self.send_response(answers[min(len(outer.bodies), len(answers)) - 1])
                 self.send_header("Content-Length", "0")
                 self.end_headers()

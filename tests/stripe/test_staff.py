@@ -78,6 +78,14 @@ class TestAnEventGivenUp:
         with pytest.raises(PermissionDenied):
             inbox.replay(event=event(), staff=User.objects.create_user("eve", is_staff=True), reason="Why not.")
 
+    def test_is_listed_with_as_much_of_its_error_as_a_row_has_room_for(self, dana):
+        StripeEvent.objects.filter(pk=event().pk).update(error="Too long. " * 20)
+
+        page = signed_in(dana).get(reverse("admin:payments_stripeevent_changelist")).content.decode()
+
+        assert "Too long. Too" in page
+        assert "Too long. " * 10 not in page
+
     def test_is_shown_with_the_way_to_decide(self, dana):
         page = signed_in(dana).get(reverse("admin:payments_stripeevent_change", args=[event().pk]))
 

@@ -23,8 +23,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from config import movable_clock
 from config.api.authentication import create_api_client
 from config.database import database_now
+from config.embedded_postgres import for_checkout
 from config.env import BASE_DIR
 from config.postgres_guard import end_with_parent
 from entitlements.models import ApiClient, Scope
@@ -155,10 +157,10 @@ class Command(BaseCommand):
         manage = str(BASE_DIR / "manage.py")
         if telegram_port:
             state = str(STATE / "telegram.json")
+            followed = ["--followed"] if _has_private_database() else []
             telegram = parts.start(
-                "local Telegram", "-m", "telegram_bot.sandbox",
-                "--port", str(telegram_port), "--token", settings.TELEGRAM_BOT_TOKEN, "--state", state,
-            )  # fmt: skip
+                "local Telegram", manage, "local_telegram", "--port", str(telegram_port), "--state", state, *followed
+            )
         web = parts.start("web server", manage, "serve", "--host", HOST, "--port", str(port))
         parts.start("worker", manage, "worker")
         if telegram_port:
@@ -223,11 +225,18 @@ def _choose(name: str, value: str) -> None:
 def _prepare_database() -> dict[str, str]:
     """Bring the tables up to date, and fill an empty database with what the demo needs."""
     call_command("migrate", verbosity=0)
+    if settings.TELEGRAM_IS_LOCAL and _has_private_database():
+        movable_clock.install()
     if not Plan.objects.exists():
         call_command("load_catalog", str(CATALOGUE), stdout=StringIO())
     credentials = {"admin": _admin(), "api_key": _api_key()}
     connection.close()
     return credentials
+
+
+def _has_private_database() -> bool:
+    """Whether it is this checkout's own: of any other the clock is left alone."""
+    return os.environ["DATABASE_URL"] == for_checkout().url
 
 
 def _admin() -> str:

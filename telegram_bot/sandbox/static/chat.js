@@ -280,11 +280,11 @@ function showChat() {
   $("block").setAttribute("aria-pressed", String(person.blocked));
   $("block").setAttribute("aria-label", person.blocked ? "Unblock the bot" : "Block the bot");
   $("block").title = $("block").getAttribute("aria-label");
-  const subscriptions = state.chat.subscriptions.length;
-  $("subscriptions").hidden = subscriptions === 0;
-  $("subscriptions").setAttribute("aria-label", `Subscriptions: ${subscriptions}`);
+  const running = state.chat.subscriptions.filter((one) => one.expires_at > state.now).length;
+  $("subscriptions").hidden = state.chat.subscriptions.length === 0;
+  $("subscriptions").setAttribute("aria-label", `Subscriptions: ${running}`);
   $("subscriptions").title = "Subscriptions";
-  $("subscriptions").querySelector("b").textContent = subscriptions || "";
+  $("subscriptions").querySelector("b").textContent = running || "";
   $("say").hidden = person.blocked || !person.started;
   $("start").hidden = !$("say").hidden;
   $("start").textContent = person.blocked ? "Unblock the bot" : "Start";
@@ -474,7 +474,7 @@ document.addEventListener("click", (event) => {
   if (!event.target.closest(".composer")) showCommands(false);
 });
 
-/* People and subscriptions */
+/* People */
 
 $("add-form").onsubmit = doing(async (event) => {
   event.preventDefault();
@@ -490,28 +490,71 @@ async function addPerson(given) {
   select(person.id);
 }
 
+/* Time */
+
+let shownSubscriptions = "";
+
+function showTime() {
+  $("now").textContent = `It is ${day(state.now)}, ${clock(state.now)}.`;
+  $("followed").textContent = state.followed
+    ? "Whatever falls due is renewed, or fails. The shop's clock goes along; it looks once a minute for what is over. There is no way back."
+    : "Whatever falls due is renewed, or fails. The bot's own clock stays where it is. There is no way back.";
+  showSubscriptions();
+}
+
 function showSubscriptions() {
-  const words = { active: "renews on", canceled: "cancelled; ends on", failed: "not paid; ended on" };
-  const change = (one, verb) => doing(() => ask(`subscriptions/${one.id}/${verb}`, {}));
-  $("subs-list").replaceChildren(
-    ...(state.chat?.subscriptions ?? []).map((one) =>
+  const subscriptions = state.chat?.subscriptions ?? [];
+  const signature = JSON.stringify([me()?.id, subscriptions.map((one) => [one, one.expires_at <= state.now])]);
+  if (signature === shownSubscriptions) return;
+  shownSubscriptions = signature;
+  const focused = document.activeElement?.id;
+  $("subs-title").textContent = me() ? `Subscriptions of ${me().first_name}` : "Subscriptions";
+  const none = h("li", { class: "faint" }, "None in Stars. Those paid with Stripe are in its portal, which /status leads to.");
+  $("subs-list").replaceChildren(...(subscriptions.length ? subscriptions.map(subscriptionNode).reverse() : [none]));
+  if (focused) $(focused)?.focus();
+}
+
+function subscriptionNode(one) {
+  const over = one.expires_at <= state.now;
+  const ends = over ? "ended on" : "ends on";
+  const words = { active: "renews on", canceled: `cancelled; ${ends}`, failed: `not paid; ${ends}` };
+  const change = (verb, body = {}) => doing(() => ask(`subscriptions/${one.id}/${verb}`, body));
+  const button = (verb, label, primary) =>
+    h("button", { type: "button", id: `${verb}-${one.id}`, class: primary && "primary", onclick: change(verb) }, label);
+  const failing = (event) => change("next", { fails: event.target.checked })();
+  return h(
+    "li",
+    {},
+    h("b", {}, `${one.title}, ${money(one.amount, "XTR")}`),
+    h("span", { class: "faint" }, one.canceled_by_bot ? `stopped by the bot; ${ends} ` : `${words[one.state]} `, day(one.expires_at)),
+    one.renews &&
       h(
-        "li",
-        {},
-        h("b", {}, `${one.title}, ${money(one.amount, "XTR")}`),
-        h("span", { class: "faint" }, one.canceled_by_bot ? "stopped by the bot; ends on " : `${words[one.state]} `, day(one.expires_at)),
-        h(
-          "span",
-          { class: "row" },
-          one.renews && h("button", { type: "button", class: "primary", onclick: change(one, "renew") }, "Renew now"),
-          one.renews && h("button", { type: "button", onclick: change(one, "fail") }, "Fail to renew"),
-          one.state === "active" && h("button", { type: "button", onclick: change(one, "cancel") }, "Cancel"),
-          one.state === "canceled" && !one.canceled_by_bot && h("button", { type: "button", onclick: change(one, "reenable") }, "Re-enable"),
-        ),
+        "label",
+        { class: "tick" },
+        h("input", { type: "checkbox", id: `fails-${one.id}`, checked: one.next_fails, onchange: failing }),
+        "Let the next renewal fail",
       ),
+    h(
+      "span",
+      { class: "row" },
+      one.renews && button("renew", "Renew now", true),
+      one.state === "active" && button("cancel", "Cancel"),
+      one.state === "canceled" && !one.canceled_by_bot && !over && button("reenable", "Re-enable"),
     ),
   );
 }
+
+$("advance").onclick = doing(async ({ target }) => {
+  if (!target.dataset.advance) return;
+  const buttons = [...$("advance").querySelectorAll("button")];
+  for (const each of buttons) each.disabled = true;
+  try {
+    await ask("clock", { advance: Number(target.dataset.advance) });
+  } finally {
+    for (const each of buttons) each.disabled = false;
+    target.focus();
+  }
+});
 
 /* Faults and the wire */
 
@@ -526,10 +569,6 @@ $("order-update").onsubmit = doing(async (event) => {
   await ask("faults/updates", { fault, times: Number(times), kind: kind || null });
 });
 $("clear-faults").onclick = doing(() => ask("faults", undefined, "DELETE"));
-$("advance").onsubmit = doing(async (event) => {
-  event.preventDefault();
-  await ask("clock", { advance: Number(new FormData(event.target).get("advance")) });
-});
 
 function showFaults() {
   const { calls, updates } = state.faults;
@@ -541,7 +580,6 @@ function showFaults() {
   $("ordered").replaceChildren(...items);
   $("clear-faults").hidden = lines.length === 0;
   $("open-faults").classList.toggle("on", lines.length > 0);
-  $("now").textContent = `It is ${day(state.now)}, ${clock(state.now)}.`;
 }
 
 async function showWire() {
@@ -602,11 +640,13 @@ function wireNode(entry, open) {
   );
 }
 
+const DRAWERS = { time: "Let time pass", faults: "What shall go wrong", wire: "What went over the wire" };
+
 function openDrawer(name) {
   const same = !$("drawer").hidden && !$(name).hidden;
   $("drawer").hidden = same;
-  for (const section of ["faults", "wire"]) $(section).hidden = section !== name;
-  $("drawer-title").textContent = name === "faults" ? "What shall go wrong" : "What went over the wire";
+  for (const section of Object.keys(DRAWERS)) $(section).hidden = section !== name;
+  $("drawer-title").textContent = DRAWERS[name];
   if (!same) showWire().then(() => $("close-drawer").focus());
 }
 
@@ -651,7 +691,7 @@ function show() {
   showPeople();
   showChat();
   showFaults();
-  if ($("subs").open) showSubscriptions();
+  showTime();
   showWire().catch(lost);
 }
 
@@ -673,7 +713,6 @@ document.addEventListener("click", (event) => {
   const target = event.target.closest("[data-open], [data-close], [data-drawer], [data-quick]");
   if (!target) return;
   const { open, drawer, quick, language } = target.dataset;
-  if (open === "subs") showSubscriptions();
   if (open) $(open).showModal();
   if (drawer) openDrawer(drawer);
   if (quick) doing(() => addPerson({ first_name: quick, language_code: language }))();
