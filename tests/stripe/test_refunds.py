@@ -48,9 +48,9 @@ def has_access(paid) -> bool:
     return Entitlement.objects.active_at(database_now()).filter(customer=paid.customer).exists()
 
 
-def revenue_of_today() -> tuple[int, int, int]:
+def revenue_of_these_days() -> tuple[int, int, int]:
     today = database_now().date()
-    [row] = revenue(first_day=today, last_day=today)
+    [row] = revenue(first_day=today - timedelta(days=1), last_day=today)  # it may have become midnight since
     return row.gross, row.refunded, row.refunds
 
 
@@ -138,7 +138,7 @@ class TestAPart:
         assert paid.refunds.get().amount == 1000
         assert has_access(paid)
         assert standing(paid) == PaymentStatus.PROCESSED
-        assert revenue_of_today() == (2500, 1000, 1)
+        assert revenue_of_these_days() == (2500, 1000, 1)
         assert faults_in_the_books() == []
 
     def test_that_is_the_rest_takes_the_access(self, stripe, paid):
@@ -148,7 +148,7 @@ class TestAPart:
         assert sorted(paid.refunds.values_list("amount", flat=True)) == [1000, 1500]
         assert not has_access(paid)
         assert standing(paid) == PaymentStatus.REFUNDED
-        assert revenue_of_today() == (2500, 2500, 2)
+        assert revenue_of_these_days() == (2500, 2500, 2)
         assert faults_in_the_books() == []
 
     def test_of_more_than_is_left_is_refused_before_any_call(self, stripe, paid):
@@ -254,7 +254,7 @@ class TestARefundThatFailsAfterItSucceeded:
         undone = PaymentEvent.objects.get(event_type=EventType.STRIPE_FAILED_REFUND)
         assert (undone.event_id, undone.money, undone.refund_of) == (made["id"], paid.money, paid)
         assert paid.left == 2500
-        assert revenue_of_today() == (2500, 0, 0)
+        assert revenue_of_these_days() == (2500, 0, 0)
         assert Notice.objects.get(event=undone).kind == "refund_failed"
         hold = Hold.objects.get()
         assert (hold.reason, "expired_or_canceled_card" in hold.detail) == (HoldReason.REFUND_FAILED, True)
