@@ -3,6 +3,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.transaction import atomic, set_rollback
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -12,6 +13,7 @@ from entitlements.models import ApiClient, Customer
 from payments.models import PaymentEvent
 from tests.admin_pages.test_audit import saves
 from tests.everything import write_one_of_everything
+from tests.factories import InvoiceFactory
 from tests.payments.test_tallies import NO_TIME, paid
 from tests.staff import signed_in
 
@@ -30,9 +32,16 @@ def dana() -> Client:
     return signed_in(User.objects.create_superuser("dana"))
 
 
-@pytest.fixture
-def house(alice, gold, invoice):
-    write_one_of_everything(alice, gold, invoice)
+@pytest.fixture(scope="class")
+def house(django_db_setup, django_db_blocker):
+    """Written once for all tests of a class: each takes back what it does, and the class the rest."""
+    transaction = atomic()
+    transaction._from_testcase = True  # as Django's own tests say it: what must be outermost may be within
+    with django_db_blocker.unblock(), transaction:
+        invoice = InvoiceFactory()
+        write_one_of_everything(invoice.customer, invoice.plan, invoice)
+        yield
+        set_rollback(True)
 
 
 def address(model, page: str, *args: object) -> str:

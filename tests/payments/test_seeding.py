@@ -159,6 +159,8 @@ class TestSubscriptions:
     def test_leave_nothing_to_be_done_about_them(self, club):
         seeded("--payments", "10", "--subscriptions", "500")
 
+        assert Subscription.objects.exclude(reminded_of="").exists()
+        Subscription.objects.update(reminded_of="")  # the notices tell as well
         assert (remind(), end_what_is_over()) == (0, 0)
         assert not Notice.objects.owed().exists()
 
