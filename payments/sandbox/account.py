@@ -391,16 +391,19 @@ class Account:
         """Move the clock on to so many seconds before the machine's; what falls due is renewed or ends on its day."""
         end = time.time() + ahead
         while due := min(self._due_until(end), key=end_of_period, default=None):
-            self.ahead = end_of_period(due) - time.time()
+            self._set_ahead(end_of_period(due) - time.time())
             if due["cancel_at_period_end"]:
                 self.end(due["id"])
             elif due["_next_fails"]:
                 self.fail_to_renew(due["id"])
             else:
                 self.renew(due["id"])
-        self.ahead = ahead
+        self._set_ahead(ahead)
 
     # --- Inside -------------------------------------------------------------------------------------------------------
+
+    def _set_ahead(self, seconds: float) -> None:
+        self.clock = lambda: time.time() + seconds
 
     def _due_until(self, end: float) -> list[Json]:
         running = [each for each in self.all("subscription") if each["status"] == "active"]
