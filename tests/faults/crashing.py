@@ -19,12 +19,10 @@ READS = re.compile(r"\s*(SELECT(?! procrastinate_)|SET|SHOW|SAVEPOINT|RELEASE)\b
 
 
 def boundaries(operation: Callable[[], object]) -> int:
-    """How many boundaries the operation passes, which must end well: before and after each commit of statements that
-    write, after each such statement that is a transaction by itself, and after each call of the Bot API and of Stripe.
+    """How many boundaries the operation passes, which must end well: after each statement that writes, each commit
+    of such statements and each call of the Bot API and of Stripe.
 
-    The moment after one is the moment before the next; the first has one before it too. What is not committed dies with
-    the process: the moment before a commit stands for all within its transaction, and one that fell apart into several
-    has a boundary at each.
+    The moment after one is the moment before the next; the first has one before it too.
     """
     passed = _in_a_child(operation, die_at=None)
     assert 0 < passed < FAILED, "the operation failed by itself"
@@ -97,11 +95,9 @@ class Counter:
     def writes(self, cursor: psycopg.Cursor, statement: object, *_: object) -> bool:
         if READS.match(statement if isinstance(statement, str) else cursor.mogrify(statement)):
             return False
-        self.uncommitted |= not cursor.connection.autocommit
-        return cursor.connection.autocommit
+        self.uncommitted = not cursor.connection.autocommit
+        return True
 
     def commits(self, _: psycopg.Connection) -> bool:
         wrote, self.uncommitted = self.uncommitted, False
-        if wrote:
-            self.boundary()
         return wrote
