@@ -99,7 +99,7 @@ class Subscription(models.Model):
     entitlement = models.CharField(max_length=50, blank=True, help_text="Empty where the plan is not known.")
     payment_method = models.CharField(max_length=20, choices=PaymentMethod)
     reference = models.TextField(help_text="The invoice's payload, or Stripe's own name of the subscription.")
-    first_charge_id = models.TextField(help_text="By which Telegram knows it; of what we know, the first.")
+    first_charge_id = models.TextField(help_text="By which its channel knows it; of what we know, the first.")
     first_charge_known = models.BooleanField(
         default=True, help_text="Whether that payment began it, and not one before it that we have not heard of."
     )
