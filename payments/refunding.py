@@ -319,7 +319,7 @@ def _send(refund: Refund) -> None:
             telegram.refund(refund.payment)
     except channel.AlreadyRefunded:
         detail = f"{name} says that it was given back already. Its list is being read."
-        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, detail=detail)
+        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, faults=refund.faults + 1, detail=detail)
     except channel.Refused as error:
         detail = f"{name} refused it: {error.description}. Its list is being read."
         refusal = error.description or "no"

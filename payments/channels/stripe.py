@@ -356,7 +356,8 @@ class ListedRefund:
 def refund(*, payment_intent: str, amount: int, intent: UUID, turn: int) -> ListedRefund:
     """Give so much of a payment back. Repeating it in the same turn gives the same refund, for a day at least.
 
-    :param turn: how often Stripe has answered with a fault of its own, which it would do again under the same key
+    :param turn: how often Stripe has told of a fault of its own, or that the payment was given back already: under the
+        same key it would say so again, whatever has changed
     :raises AlreadyRefunded: look into the list; this call may have done it
     :raises ChannelError: see payments.channels.base
     """

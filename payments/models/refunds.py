@@ -98,7 +98,7 @@ class Refund(models.Model):
     status = models.CharField(max_length=9, choices=RefundStatus, default=RefundStatus.REQUESTED)
     attempts = models.PositiveIntegerField(default=0, help_text="How often the channel was called.")
     faults = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="How often the channel answered that something went wrong there."
+        default=0, db_default=0, help_text="How often the channel said what it would say again under the same key."
     )
     checks = models.PositiveIntegerField(default=0, help_text="How often the channel's list was searched in vain.")
     missed_at = models.DateTimeField(

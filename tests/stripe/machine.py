@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, MultipleResults, consumes, invariant, mu
 from payments import cancelling, refunding, subscription_orders
 from payments.channels.stripe import INTENT
 from payments.models import Dispute, Order, PaymentEvent, PaymentMethod, Plan, Refund, StripeEvent, Subscription
+from payments.models.refunds import RefundQuerySet
 from payments.money import Money
 from payments.refunding import RefundingError
 from payments.sandbox.account import DISPUTE_FEE, Json, fee_of
@@ -29,6 +30,9 @@ from tests.stripe.shop import by_stripe, quoted
 
 HEARD = st.sampled_from([True, True, False])  # whether Stripe's events reach us at once
 PARTS = st.sampled_from([None, 1, 400])
+# At a refund that is asked for, until it is done or refused: to call, to look twice, and again if the money of a refund
+# came back meanwhile.
+LOOKS_AT_MOST = 12
 STATES = {"active": "active", "past_due": "failed", "canceled": "canceled"}
 
 
@@ -58,10 +62,12 @@ class ShopWithStripe(Shop):
         for refund in self.account.all("refund"):
             if refund["status"] == "pending":
                 self.account.finish_refund(refund["id"], "succeeded")
-        for _ in range(4):  # at the most: to call, to look twice, to call again
+        for _ in range(LOOKS_AT_MOST):
             self.workers_go_on(outcome="succeeded", heard=True)
             self.brings(self.unheard())
             self.it_becomes(self.now + 2 * DAY)
+            if not self.asked().open().exists():
+                break
         super().all_is_settled()
         assert not StripeEvent.objects.exclude(status="done").exists()
         assert not Refund.objects.open().exists()
@@ -247,12 +253,14 @@ class ShopWithStripe(Shop):
 
     def work(self) -> None:
         """What was asked for by staff, or because something was bought twice."""
-        asked = Refund.objects.filter(payment__payment_method=PaymentMethod.STRIPE).select_related("payment")
-        for intent in asked.due_at(self.now):
+        for intent in self.asked().due_at(self.now):
             self.is_pursued(intent)
-        for intent in asked.to_cancel_at(self.now):
+        for intent in self.asked().to_cancel_at(self.now):
             cancelling.pursue(refund_id=intent.pk)
             self.charge_by[intent.payment.event_id].subscription.is_stopped(self.now)
+
+    def asked(self) -> RefundQuerySet:
+        return Refund.objects.filter(payment__payment_method=PaymentMethod.STRIPE).select_related("payment")
 
     def is_pursued(self, intent: Refund) -> None:
         """After the first call Stripe's list is read, before there is another."""

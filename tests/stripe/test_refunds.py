@@ -331,6 +331,23 @@ class TestAnAnswerThatIsLost:
         assert refund.status == RefundStatus.CONFIRMED
         assert len(stripe.local.calls("POST /v1/refunds")) == 1
 
+    def test_is_made_after_all_where_one_of_the_dashboard_stood_in_its_way_and_failed(self, stripe, paid):
+        """Under the key of the first call Stripe would say for ever that it was given back already."""
+        stripe.account.refund_outcome = "pending"
+        stripe.account.refund_in_dashboard(paid.event_id)
+        refund = pursue(ask(paid))
+        assert "already" in refund.detail
+        [other] = stripe.account.all("refund")
+        stripe.account.finish_refund(other["id"], "failed")
+        stripe.account.refund_outcome = "succeeded"
+
+        for _ in range(TURNS):
+            let_pass(refund, timedelta(minutes=2))
+            refund = pursue(refund)
+
+        assert refund.status == RefundStatus.CONFIRMED
+        assert faults_in_the_books() == []
+
     def test_is_not_taken_for_a_no_while_stripe_is_away(self, stripe, paid):
         stripe.faults.order("POST /v1/refunds", "cut_after_effect")
         refund = pursue(ask(paid))
