@@ -34,6 +34,7 @@ QUIET = (
 # lock may not get to run within the seconds of a web process. Its limits are those of processes in their own tests.
 _database = settings.DATABASES["default"]["OPTIONS"]
 _database["options"] = "-c lock_timeout=60s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+_database["connect_timeout"] = 60
 _database["pool"]["timeout"] = 60.0
 patience.ANSWER = 61.0
 
