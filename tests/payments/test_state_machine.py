@@ -13,7 +13,7 @@ from tests.clock import a_clock_to_move
 from tests.stripe.machine import ShopWithStripe
 from tests.stripe.shop import KEY, set_up
 
-RUNS, STEPS = (200 if os.environ.get("THOROUGH") else 80), 50
+RUNS, STEPS = (200 if os.environ.get("THOROUGH") else 40), 50
 PARTS = 5  # for several workers
 
 

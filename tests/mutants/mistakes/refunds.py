@@ -44,9 +44,9 @@ MUTANTS = (
         (
             Edit(
                 REFUNDING,
-                "        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, detail=detail)\n"
+                "status=RefundStatus.VERIFY, faults=refund.faults + 1, detail=detail)\n"
                 "    except channel.Refused as error:\n",
-                "        _leave(refund, pause=FIRST_LOOK, status=RefundStatus.VERIFY, refusal='no')\n"
+                "status=RefundStatus.VERIFY, refusal='no')\n"
                 "        _mark_refused(refund)\n"
                 "    except channel.Refused as error:\n",
             ),
